@@ -1,0 +1,1 @@
+"""Files to lazy Datasets and back: FITS, zarr, associations."""

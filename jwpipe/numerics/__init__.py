@@ -1,0 +1,1 @@
+"""Numerical kernels shared by steps: numpy and numba only, no xarray, no dask, no files."""

@@ -1,0 +1,125 @@
+"""What a step is.
+
+A *pixel step* is a pure array kernel plus this declaration. The kernel knows numpy and numba only: it gets
+C-contiguous arrays, never writes into them, and returns a tuple of new arrays, one for each name in ``writes``.
+The declaration says what the graph must know; ``chain.py`` turns runs of pixel steps into one task per chunk.
+
+An *exposure step* takes a lazy Dataset and gives a lazy Dataset back (assign_wcs, resample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from jwpipe.exposure import Header
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from jwpipe.refs import References
+
+
+class Params(BaseModel):
+    """Parameters of a step; field names and defaults are those of the JWST calibration pipeline."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    skip: bool = Field(False, description="leave the step out")
+    save_results: bool = Field(False, description="write the result of this step as a product of its own")
+    pre_hooks: tuple[Any, ...] = Field((), description="functions Dataset -> Dataset applied before the step")
+    post_hooks: tuple[Any, ...] = Field((), description="functions Dataset -> Dataset applied after the step")
+
+    def own(self) -> dict[str, Any]:
+        """The parameters that are this step's alone."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in Params.model_fields}
+
+
+def _no_reason(header: Header, params: Any) -> str:
+    return ""
+
+
+def _own_parameters(header: Header, params: Params) -> dict[str, Any]:
+    return params.own()
+
+
+def _no_halo(params: Any) -> int:
+    return 0
+
+
+@dataclass(frozen=True)
+class Border:
+    """What a step needs from the edges of the frame before any tile can be corrected (reference pixels).
+
+    ``reduce(sides, **keywords)`` gets ``sides[name][variable]`` for the names ``bottom top left right``: arrays cut
+    ``width`` pixels wide along that edge, as they are just before the step. It returns a tuple of small arrays
+    with dimensions ``dims`` (one tuple of names each); the kernel receives them, cut to its rows, as its last
+    positional arguments.
+    """
+
+    width: int
+    reduce: Callable[..., tuple[np.ndarray, ...]]
+    dims: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A pixel step: ``kernel(*reads, *references, *border, **keywords) -> tuple of writes``.
+
+    ``reads`` and ``writes`` are variable names; a trailing ``?`` marks one that may be absent (the kernel gets
+    ``None`` for it and returns ``None``). Missing ``groupdq`` and ``pixeldq`` arrive as zeros.
+    ``refs`` are ``"type.variable"``: arrays of reference files, cut to the rows at hand; ``?`` as above.
+    ``keywords(header, params)`` gives the kernel's keyword arguments: scalars, resolved once per exposure.
+    ``applies(header, params)`` gives the reason to skip the step for this exposure, or ``""``.
+    ``halo(params)`` is the number of neighbouring rows that the kernel looks at.
+    ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where a reference must
+    be transformed first (the dark averaged to the read pattern); pixel arrays among them are ``RefArray``.
+    """
+
+    name: str
+    kernel: Callable[..., tuple[np.ndarray | None, ...]]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    refs: tuple[str, ...] = ()
+    params: type[Params] = Params
+    keywords: Callable[[Header, Any], dict[str, Any]] = _own_parameters
+    applies: Callable[[Header, Any], str] = _no_reason
+    halo: Callable[[Any], int] = _no_halo
+    prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
+    border: Border | None = None
+
+    @property
+    def reference_types(self) -> tuple[str, ...]:
+        """The reference types of this step, each once, in order."""
+        return tuple(dict.fromkeys(ref.split(".")[0] for ref in self.refs))
+
+    @property
+    def optional_types(self) -> frozenset[str]:
+        """Reference types without which the step still runs."""
+        required = {ref.split(".")[0] for ref in self.refs if not ref.endswith("?")}
+        return frozenset(self.reference_types) - required
+
+
+@dataclass(frozen=True, eq=False)
+class ExposureStep:
+    """A step on whole lazy exposures: ``function(exposure, references, params) -> exposure``."""
+
+    name: str
+    function: Callable[[xr.Dataset, References, Any], xr.Dataset]
+    refs: tuple[str, ...] = ()
+    params: type[Params] = Params
+    applies: Callable[[Header, Any], str] = _no_reason
+    optional_types: frozenset[str] = field(default_factory=frozenset)
+
+    @property
+    def reference_types(self) -> tuple[str, ...]:
+        """The reference types of this step."""
+        return self.refs
+
+
+AnyStep = Step | ExposureStep
+Parameters = Mapping[str, Params]
