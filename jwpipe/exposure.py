@@ -59,7 +59,9 @@ class Header(Mapping[str, Any]):
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self._primary: Mapping[str, Any] = attrs.get("primary", {})
         self._sci: Mapping[str, Any] = attrs.get("sci", {})
-        self.filename: str = attrs.get("filename") or self._primary.get("FILENAME", "exposure in memory")
+        self.filename: str = attrs.get("filename") or self._primary.get(
+            "FILENAME", "exposure in memory"
+        )
 
     def __getitem__(self, keyword: str) -> Any:
         if keyword in self._sci:

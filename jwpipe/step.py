@@ -30,13 +30,23 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     skip: bool = Field(False, description="leave the step out")
-    save_results: bool = Field(False, description="write the result of this step as a product of its own")
-    pre_hooks: tuple[Any, ...] = Field((), description="functions Dataset -> Dataset applied before the step")
-    post_hooks: tuple[Any, ...] = Field((), description="functions Dataset -> Dataset applied after the step")
+    save_results: bool = Field(
+        False, description="write the result of this step as a product of its own"
+    )
+    pre_hooks: tuple[Any, ...] = Field(
+        (), description="functions Dataset -> Dataset applied before the step"
+    )
+    post_hooks: tuple[Any, ...] = Field(
+        (), description="functions Dataset -> Dataset applied after the step"
+    )
 
     def own(self) -> dict[str, Any]:
         """The parameters that are this step's alone."""
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in Params.model_fields}
+        return {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name not in Params.model_fields
+        }
 
 
 def _no_reason(header: Header, params: Any) -> str:

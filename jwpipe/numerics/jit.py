@@ -19,5 +19,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a small helper that kernels call in their inner loops."""
-    compiled: Callable[..., Any] = njit(nogil=True, cache=True, error_model="numpy", inline="always")(function)
+    compiled: Callable[..., Any] = njit(
+        nogil=True, cache=True, error_model="numpy", inline="always"
+    )(function)
     return compiled
