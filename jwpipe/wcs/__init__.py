@@ -1,0 +1,1 @@
+"""From pixels to the sky: reference transforms to gwcs, FITS keywords, exact maps of tiles."""

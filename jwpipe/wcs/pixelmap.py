@@ -1,0 +1,191 @@
+"""Exact pixel-to-pixel maps at the cost of a few thousand evaluations of the WCS.
+
+A distortion is smooth over tens of pixels: the exact transform is evaluated on a grid of nodes
+some 64 pixels apart, the edges included, and cubic polynomials run between them. The error is
+*measured*, against the exact transform at the middle of every cell, and the grid is refined until
+it meets the tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jwpipe.numerics.jit import inline, kernel
+
+if TYPE_CHECKING:
+    from gwcs import WCS
+
+Transform = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+NODE_SPACING = 64
+FINEST_SPACING = 4
+STENCIL = 4
+
+
+class PixelMapError(ValueError):
+    """A transform cannot be represented on a grid: not finite, or not smooth, over the frame."""
+
+
+@inline
+def _stencil(position, nodes):  # type: ignore[no-untyped-def]
+    """Find the four nodes around ``position`` (in nodes), one-sided at the edges.
+
+    Returns the first of them and their cubic Lagrange weights.
+    """
+    first = min(max(int(position) - 1, 0), nodes - 4)
+    u = position - first
+    return (
+        first,
+        -(u - 1.0) * (u - 2.0) * (u - 3.0) / 6.0,
+        u * (u - 2.0) * (u - 3.0) / 2.0,
+        -u * (u - 1.0) * (u - 3.0) / 2.0,
+        u * (u - 1.0) * (u - 2.0) / 6.0,
+    )
+
+
+@kernel
+def _fill(nodes, spacing, corner, out):  # type: ignore[no-untyped-def]
+    """Interpolate ``nodes`` (gy, gx, 2) at the pixels from ``corner`` on, into ``out`` (ny, 2 nx)."""
+    gy, gx = nodes.shape[:2]
+    ny, width = out.shape
+    # Along x first, for the node rows of this tile: then a row of pixels is one sum of four lines.
+    top = min(max(int(corner[0] / spacing[0]) - 1, 0), gy - 4)
+    bottom = min(max(int((corner[0] + ny - 1) / spacing[0]) - 1, 0), gy - 4) + 4
+    lines = np.empty((bottom - top, width), np.float64)
+    for column in range(width // 2):
+        k, w0, w1, w2, w3 = _stencil((corner[1] + column) / spacing[1], gx)
+        for j in range(bottom - top):
+            n = nodes[top + j]
+            for c in range(2):
+                lines[j, 2 * column + c] = (
+                    w0 * n[k, c] + w1 * n[k + 1, c] + w2 * n[k + 2, c] + w3 * n[k + 3, c]
+                )
+    for row in range(ny):
+        k, w0, w1, w2, w3 = _stencil((corner[0] + row) / spacing[0], gy)
+        k -= top
+        l0, l1, l2, l3, o = lines[k], lines[k + 1], lines[k + 2], lines[k + 3], out[row]
+        for i in range(width):
+            o[i] = w0 * l0[i] + w1 * l1[i] + w2 * l2[i] + w3 * l3[i]
+
+
+def _interpolate(
+    nodes: np.ndarray,
+    spacing: tuple[float, float],
+    corner: tuple[int, int],
+    shape: tuple[int, int],
+) -> np.ndarray:
+    """Interpolate ``nodes`` (gy, gx, 2) at a tile (ny, nx) of pixels that begins at ``corner``."""
+    # Allocated by numpy, which asks for huge pages: first touch is half the time of a large tile.
+    out = np.empty((shape[0], 2 * shape[1]))
+    _fill(nodes, spacing, corner, out)
+    return out.reshape(*shape, 2)
+
+
+def _spacing(extent: int, step: float) -> tuple[int, float]:
+    """Count the nodes along ``extent`` pixels, and their distance, which is at most ``step``."""
+    span = max(extent - 1, STENCIL - 1)
+    nodes = max(ceil(span / step) + 1, STENCIL)
+    return nodes, span / (nodes - 1)
+
+
+def _evaluate(transform: Transform, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Evaluate ``transform`` on the grid spanned by the axes ``x`` and ``y``: (y, x, 2) float64."""
+    columns, rows = np.meshgrid(x, y)
+    values = np.stack(transform(columns, rows), axis=-1).astype(np.float64, copy=False)
+    if not np.isfinite(values).all():
+        raise PixelMapError(
+            "the transform is not finite everywhere on the frame; evaluate it without a bounding "
+            "box, and only for exposures within 90 degrees of the projection's centre"
+        )
+    return np.ascontiguousarray(values)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseMap:
+    """A pixel-to-pixel transform of a frame as its values on a sparse grid; small and picklable.
+
+    ``nodes`` (gy, gx, 2) are x and y on the grid, ``shape`` (ny, nx) the frame in pixels,
+    ``spacing`` (y, x) the distance of nodes in pixels, and ``error`` the largest error found at the
+    middle of a cell, in pixels of the target.
+    """
+
+    nodes: np.ndarray
+    shape: tuple[int, int]
+    spacing: tuple[float, float]
+    error: float
+
+    @classmethod
+    def build(
+        cls,
+        transform: Transform,
+        shape: tuple[int, int],
+        *,
+        step: float = NODE_SPACING,
+        tolerance: float = 1e-4,
+    ) -> SparseMap:
+        """Sample ``transform(x, y) -> (x, y)`` as finely as the tolerance (in pixels) asks for.
+
+        Raises
+        ------
+        PixelMapError
+            If values are not finite, or a grid of 4 pixels still misses the tolerance.
+        """
+        found = cls._sample(transform, shape, step)
+        while found.error > tolerance and step >= 2 * FINEST_SPACING:
+            step /= 2
+            found = cls._sample(transform, shape, step)
+        if found.error > tolerance:
+            raise PixelMapError(
+                f"the transform is not smooth: interpolation between nodes {step:g} pixels apart "
+                f"is off by {found.error:.2g} pixels, more than the tolerance of {tolerance:.2g}"
+            )
+        return found
+
+    @classmethod
+    def _sample(cls, transform: Transform, shape: tuple[int, int], step: float) -> SparseMap:
+        (gy, hy), (gx, hx) = _spacing(shape[0], step), _spacing(shape[1], step)
+        x, y = np.arange(gx) * hx, np.arange(gy) * hy
+        nodes = _evaluate(transform, x, y)
+        exact = _evaluate(transform, x[:-1] + hx / 2, y[:-1] + hy / 2)
+        # Nodes two pixels apart put the middles of the cells on the odd pixels.
+        found = _interpolate(nodes, (2.0, 2.0), (0, 0), (2 * gy - 1, 2 * gx - 1))[1::2, 1::2]
+        return cls(nodes, shape, (hy, hx), float(np.abs(found - exact).max()))
+
+    def tile(self, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
+        """Map the pixels of a tile: (ny, nx, 2) float64, x in ``[..., 0]``, y in ``[..., 1]``."""
+        y0, y1, _ = rows.indices(self.shape[0])
+        x0, x1, _ = columns.indices(self.shape[1])
+        shape = (max(y1 - y0, 0), max(x1 - x0, 0))
+        return _interpolate(self.nodes, self.spacing, (y0, x0), shape)
+
+
+def pixel_map(
+    transform: Transform,
+    shape: tuple[int, int],
+    *,
+    tile: tuple[slice, slice] | None = None,
+    tolerance: float = 1e-4,
+) -> np.ndarray:
+    """Map the pixels of a frame (ny, nx), or of a tile of it, by ``transform(x, y) -> (x, y)``.
+
+    Returns (ny, nx, 2) float64, x in ``[..., 0]`` and y in ``[..., 1]``: the pixel map of the
+    drizzle library. Nothing is masked; a bounding box is the caller's business.
+    """
+    rows, columns = tile or (slice(None), slice(None))
+    return SparseMap.build(transform, shape, tolerance=tolerance).tile(rows, columns)
+
+
+def between(source: WCS, target: WCS) -> Transform:
+    """Compose pixels of ``source`` -> sky -> pixels of ``target``; bounding boxes are ignored."""
+
+    def transform(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        sky = source(x, y, with_bounding_box=False)
+        pixel: tuple[Any, Any] = target.invert(*sky, with_bounding_box=False)
+        return pixel
+
+    return transform
