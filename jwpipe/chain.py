@@ -1,0 +1,217 @@
+"""A run of pixel steps on one block of rows: what one task does.
+
+The task walks down its block strip by strip and calls each step's kernel in list order. The list of steps stays the
+only truth: nothing is hand-fused, and scratch memory is a strip's, in cache. ``graph.py`` makes the tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jwpipe.chunks import strip_rows
+from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES
+from jwpipe.io.fitsarray import FitsArray
+from jwpipe.refs import RefArray
+from jwpipe.step import Border, Step
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A step with everything it needs for one exposure."""
+
+    step: Step
+    keywords: dict[str, Any]
+    references: tuple[Any, ...]
+    halo: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Pixels still in a file, read by the task that needs them."""
+
+    array: FitsArray
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """The region, all leading axes whole."""
+        return self.array[(..., rows, columns)]
+
+
+def bare(name: str) -> str:
+    """The variable's name without the mark of an optional one."""
+    return name.rstrip("?")
+
+
+def total_halo(steps: Iterable[Bound]) -> int:
+    """Neighbouring rows that the steps need together."""
+    return sum(bound.halo for bound in steps)
+
+
+def widened(region: slice, halo: int, size: int) -> slice:
+    """``region`` with ``halo`` more on each side, as far as the frame goes."""
+    return slice(max(0, region.start - halo), min(size, region.stop + halo))
+
+
+def within(inner: slice, outer: slice) -> slice:
+    """``inner`` counted from the start of ``outer``."""
+    return slice(inner.start - outer.start, inner.stop - outer.start)
+
+
+def _operand(name: str, state: State) -> Any:
+    """A kernel's input; flags that the exposure does not carry yet start as zeros."""
+    key = bare(name)
+    if key not in state and not name.endswith("?") and key in ("groupdq", "pixeldq"):
+        shape = state["sci"].shape
+        state[key] = np.zeros(
+            shape if key == "groupdq" else shape[-2:], RAMP_VARIABLES[key].dtype
+        )
+    return state.get(key) if name.endswith("?") else state[key]
+
+
+def run_step(bound: Bound, state: State, references: Sequence[Any], edges: Sequence[Any]) -> None:
+    """Call one kernel and put its results into ``state``."""
+    operands = [_operand(name, state) for name in bound.step.reads]
+    results = bound.step.kernel(*operands, *references, *edges, **bound.keywords)
+    for name, result in zip(bound.step.writes, results, strict=True):
+        if result is not None:
+            state[bare(name)] = result
+
+
+def _edges(border: Border | None, values: Sequence[np.ndarray], rows: slice) -> list[np.ndarray]:
+    """What a border step gathered, cut to ``rows`` where it has a y axis."""
+    if border is None:
+        return []
+    return [
+        np.ascontiguousarray(value[(slice(None),) * dims.index("y") + (rows,)])
+        if "y" in dims
+        else value
+        for value, dims in zip(values, border.dims, strict=True)
+    ]
+
+
+def _typed(name: str, array: np.ndarray) -> np.ndarray:
+    variable = RAMP_VARIABLES.get(name) or RATE_VARIABLES.get(name)
+    return np.ascontiguousarray(array, variable.dtype if variable else array.dtype)
+
+
+def _read(value: Any, rows: slice, columns: slice) -> Any:
+    return value.read(rows, columns) if isinstance(value, RefArray | Source) else value
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Steps bound to one exposure and the size of its frame.
+
+    ``names`` are the variables that the steps take from the exposure, ``outputs`` those they give back.
+    ``gathering`` names the border steps whose gathered arrays a block receives after its variables.
+    """
+
+    steps: tuple[Bound, ...]
+    ny: int
+    nx: int
+    names: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+
+    @property
+    def halo(self) -> int:
+        """Neighbouring rows and columns that the whole chain looks at."""
+        return total_halo(self.steps)
+
+    @property
+    def gathering(self) -> tuple[Bound, ...]:
+        """The steps that need the frame's edges."""
+        return tuple(bound for bound in self.steps if bound.step.border is not None)
+
+    def region(self, inputs: Sequence[Any], rows: slice, columns: slice) -> State:
+        """All variables after the steps on a region; ``inputs`` are whole arrays or sources.
+
+        The steps must not themselves need the frame's edges.
+        """
+        wide = widened(rows, self.halo, self.ny), widened(columns, self.halo, self.nx)
+        arrays = (
+            value.read(*wide) if isinstance(value, Source) else np.asarray(value[(..., *wide)])
+            for value in inputs
+        )
+        state: State = {
+            name: _typed(name, array) for name, array in zip(self.names, arrays, strict=True)
+        }
+        for bound in self.steps:
+            run_step(bound, state, [_read(r, *wide) for r in bound.references], ())
+        inner = within(rows, wide[0]), within(columns, wide[1])
+        return {name: array[(..., *inner)] for name, array in state.items()}
+
+    def gather(self, bound: Bound, *inputs: Any) -> tuple[np.ndarray, ...]:
+        """Run the steps before ``bound`` on the frame's edges and reduce what is there."""
+        border = bound.step.border
+        assert border is not None
+        before = Chain(self.steps[: self.steps.index(bound)], self.ny, self.nx, self.names)
+        whole_rows, whole_columns = slice(0, self.ny), slice(0, self.nx)
+        width = border.width
+        regions = {
+            "bottom": (slice(0, width), whole_columns),
+            "top": (slice(self.ny - width, self.ny), whole_columns),
+            "left": (whole_rows, slice(0, width)),
+            "right": (whole_rows, slice(self.nx - width, self.nx)),
+        }
+        sides = {side: before.region(inputs, *region) for side, region in regions.items()}
+        return border.reduce(sides, **bound.keywords)
+
+    def block(self, rows: slice, *operands: Any) -> tuple[np.ndarray, ...]:
+        """The outputs on ``rows``.
+
+        ``operands`` are the variables ``names`` (sources, or arrays that hold the halo's rows), then what each
+        step of ``gathering`` gathered.
+        """
+        wide, columns = widened(rows, self.halo, self.ny), slice(0, self.nx)
+        inputs, gathered = operands[: len(self.names)], operands[len(self.names) :]
+        arrays = {name: _read(v, wide, columns) for name, v in zip(self.names, inputs, strict=True)}
+        references = [[_read(r, wide, columns) for r in bound.references] for bound in self.steps]
+        edges = dict(zip((b.step.name for b in self.gathering), gathered, strict=True))
+        results: list[np.ndarray] = []
+        for strip in self._strips(rows, arrays):
+            outer = widened(strip, self.halo, self.ny)
+            state = self._strip(arrays, references, edges, wide, outer)
+            self._store(results, state, within(strip, rows), rows, within(strip, outer))
+        return tuple(results)
+
+    def _strips(self, rows: slice, arrays: Mapping[str, np.ndarray]) -> Iterator[slice]:
+        planes = max(int(np.prod(array.shape[:-2])) for array in arrays.values())
+        height = strip_rows(planes, self.nx)
+        for start in range(rows.start, rows.stop, height):
+            yield slice(start, min(start + height, rows.stop))
+
+    def _strip(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        references: Sequence[Sequence[Any]],
+        edges: Mapping[str, Sequence[np.ndarray]],
+        wide: slice,
+        outer: slice,
+    ) -> State:
+        """Run all steps on the rows ``outer`` of the block whose arrays cover ``wide``."""
+        local = within(outer, wide)
+        state: State = {name: _typed(name, a[..., local, :]) for name, a in arrays.items()}
+        for bound, whole in zip(self.steps, references, strict=True):
+            cut = [
+                np.ascontiguousarray(value[..., local, :]) if isinstance(ref, RefArray) else value
+                for ref, value in zip(bound.references, whole, strict=True)
+            ]
+            edge = _edges(bound.step.border, edges.get(bound.step.name, ()), outer)
+            run_step(bound, state, cut, edge)
+        return state
+
+    def _store(
+        self, results: list[np.ndarray], state: State, target: slice, rows: slice, inner: slice
+    ) -> None:
+        if not results:
+            height = rows.stop - rows.start
+            for name in self.outputs:
+                part = state[name]
+                results.append(np.empty((*part.shape[:-2], height, self.nx), part.dtype))
+        for name, result in zip(self.outputs, results, strict=True):
+            result[..., target, :] = state[name][..., inner, :]

@@ -1,0 +1,36 @@
+"""The chunk rule.
+
+An exposure is cut into blocks of whole rows: all integrations and all groups of a pixel belong together (the jump
+median and the ramp fit need them), and whole rows keep the inner loops long. Inside a task the chain of steps runs
+strip by strip (``chain.py``), so that scratch memory is the strip's, not the block's.
+"""
+
+ROWS = 256
+ROWS_MANY_PLANES = 128
+MANY_PLANES = 100
+# Shorter remainders join the block before them: a block must be taller than the halo of any chain.
+MIN_ROWS = 16
+STRIP_BYTES = 4 << 20
+MIN_STRIP_ROWS = 8
+MAX_STRIP_ROWS = 64
+
+
+def rows_per_block(planes: int) -> int:
+    """Rows of one block of an exposure with ``planes`` = integrations x groups."""
+    return ROWS_MANY_PLANES if planes >= MANY_PLANES else ROWS
+
+
+def row_blocks(ny: int, planes: int) -> tuple[int, ...]:
+    """The heights of the blocks that cover ``ny`` rows of an exposure."""
+    rows = rows_per_block(planes)
+    full, rest = divmod(ny, rows)
+    heights = [rows] * full + [rest] * (rest > 0)
+    if full and 0 < rest < MIN_ROWS:
+        heights[-2:] = [rows + rest]
+    return tuple(heights)
+
+
+def strip_rows(planes: int, nx: int) -> int:
+    """Rows of a strip: its samples fill about ``STRIP_BYTES``, so that steps find them in cache."""
+    rows = STRIP_BYTES // (4 * planes * nx)
+    return max(MIN_STRIP_ROWS, min(MAX_STRIP_ROWS, rows))

@@ -1,0 +1,180 @@
+"""Chains of pixel steps as lazy arrays.
+
+Graph strategy: one layer per chain with one task per block of whole rows, which reads its rows (and the halo that
+the steps need together) straight from the file where the exposure still is a file; one small task per border step
+and exposure, which runs the preceding steps on the frame's edges alone; one getitem per output and block. Blocks of
+consecutive chains line up, so that dask fuses them with what follows, up to the write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from operator import getitem
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+from jwpipe.chain import Bound, Chain, Source, bare
+from jwpipe.chunks import row_blocks
+from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
+from jwpipe.io.fitsarray import FitsArray
+from jwpipe.step import Step
+
+Input = Source | da.Array
+
+
+def source_of(variable: xr.DataArray) -> Source | None:
+    """The file behind a variable, where nothing has touched its pixels since it was opened."""
+    handle = variable.encoding.get("handle")
+    if isinstance(handle, FitsArray) and variable.data.name == handle_name(handle):
+        return Source(handle)
+    return None
+
+
+def handle_name(handle: FitsArray) -> str:
+    """The name of the dask array that stands for a file's pixels."""
+    return f"pixels-{tokenize(handle)}"
+
+
+def needed(steps: Iterable[Step], outputs: Iterable[str]) -> list[str]:
+    """Variables that the steps take from the exposure, in order."""
+    made: set[str] = set()
+    wanted: dict[str, None] = {}
+    for step in steps:
+        wanted.update(dict.fromkeys(bare(n) for n in step.reads if bare(n) not in made))
+        made.update(bare(name) for name in step.writes)
+    wanted.update(dict.fromkeys(name for name in outputs if name not in made))
+    return list(wanted)
+
+
+def variable_spec(name: str, exposure: xr.Dataset) -> Variable:
+    """Dimensions, type and unit of a chain's output (``rate.sci`` is ``sci`` of the product rate)."""
+    product, _, variable = name.rpartition(".")
+    ramp = "group" in exposure["sci"].dims
+    if ramp and not product:
+        return RAMP_VARIABLES[variable]
+    spec = RATE_VARIABLES[variable]
+    cube = product.endswith("ints") or (not product and "integration" in exposure["sci"].dims)
+    return Variable(
+        ("integration", *spec.dims) if cube else spec.dims, spec.dtype, spec.units, spec.doc
+    )
+
+
+def run_chain(
+    exposure: xr.Dataset, steps: Sequence[Bound], outputs: Sequence[str]
+) -> dict[str, xr.DataArray]:
+    """The lazy ``outputs`` of a run of steps on an exposure, cut into row blocks."""
+    names = [n for n in needed([b.step for b in steps], outputs) if n in exposure]
+    sizes = {str(dim): size for dim, size in exposure.sizes.items()}
+    chain = Chain(tuple(steps), sizes["y"], sizes["x"], tuple(names), tuple(outputs))
+    inputs: list[Input] = [
+        source_of(exposure[n]) or da.asarray(exposure[n].data) for n in names
+    ]
+    planes = sizes.get("integration", 1) * sizes.get("group", 1)
+    heights = row_blocks(chain.ny, planes)
+    specs = [variable_spec(name, exposure) for name in outputs]
+    graph, token = _graph(chain, inputs, heights, specs)
+    arrays = {}
+    for name, spec in zip(outputs, specs, strict=True):
+        chunks = (*((sizes[dim],) for dim in spec.dims[:-2]), heights, (chain.nx,))
+        array = da.Array(graph, f"{name}-{token}", chunks, spec.dtype)
+        arrays[name] = xr.DataArray(array, dims=spec.dims, attrs={"units": spec.units})
+    return arrays
+
+
+def _token(chain: Chain, inputs: Sequence[Input]) -> str:
+    return tokenize(
+        [(b.step.name, b.step.kernel, b.keywords, b.references) for b in chain.steps],
+        [value.array if isinstance(value, Source) else value.name for value in inputs],
+        chain.outputs,
+    )
+
+
+def _graph(
+    chain: Chain, inputs: Sequence[Input], heights: tuple[int, ...], specs: Sequence[Variable]
+) -> tuple[HighLevelGraph, str]:
+    """The layers of a chain: its blocks (with the gathering tasks) and one layer for each output."""
+    token = _token(chain, inputs)
+    dependencies: list[da.Array] = []
+    blocks = f"chain-{token}"
+    layer = _gathering(chain, inputs, token, dependencies)
+    gathered = list(layer)
+    layer |= _blocks(chain, inputs, heights, gathered, blocks, dependencies)
+    graph = HighLevelGraph.from_collections(blocks, layer, dependencies)
+    layers, links = dict(graph.layers), dict(graph.dependencies)
+    for k, (output, spec) in enumerate(zip(chain.outputs, specs, strict=True)):
+        name = f"{output}-{token}"
+        zeros = (0,) * (len(spec.dims) - 2)
+        layers[name] = {
+            (name, *zeros, i, 0): (getitem, (blocks, i), k) for i in range(len(heights))
+        }
+        links[name] = {blocks}
+    return HighLevelGraph(layers, links), token
+
+
+def _gathering(
+    chain: Chain, inputs: Sequence[Input], token: str, dependencies: list[da.Array]
+) -> dict[Any, Any]:
+    layer: dict[Any, Any] = {}
+    for bound in chain.gathering:
+        operands: list[Any] = []
+        for value in inputs:
+            if isinstance(value, da.Array):
+                value = value.rechunk(value.shape)
+                dependencies.append(value)
+            operands.append(_key(value, 0))
+        key = (f"edges-{bound.step.name}-{token}", 0)
+        layer[key] = (partial(chain.gather, bound), *operands)
+    return layer
+
+
+def _key(value: Input, i: int) -> Any:
+    """What stands for the ``i``-th row block of an input in a task."""
+    if isinstance(value, Source):
+        return value
+    return (value.name, *(0,) * (value.ndim - 2), i, 0)
+
+
+def _blocks(
+    chain: Chain,
+    inputs: Sequence[Input],
+    heights: tuple[int, ...],
+    gathered: Sequence[Any],
+    name: str,
+    dependencies: list[da.Array],
+) -> dict[Any, Any]:
+    blocked = [
+        value if isinstance(value, Source) else with_halo(value, heights, chain.halo)
+        for value in inputs
+    ]
+    dependencies += [value for value in blocked if isinstance(value, da.Array)]
+    stops = np.cumsum(heights).tolist()
+    return {
+        (name, i): (
+            partial(chain.block, slice(stop - height, stop)),
+            *(_key(value, i) for value in blocked),
+            *gathered,
+        )
+        for i, (height, stop) in enumerate(zip(heights, stops, strict=True))
+    }
+
+
+def with_halo(array: da.Array, heights: tuple[int, ...], halo: int) -> da.Array:
+    """One chunk for each row block, widened by the neighbouring rows that the steps look at."""
+    leading = tuple((size,) for size in array.shape[:-2])
+    blocked = array.rechunk((*leading, heights, (array.shape[-1],)))
+    if not halo or len(heights) == 1:
+        return blocked
+    axis = array.ndim - 2
+    return da.overlap.overlap(blocked, {axis: halo}, {axis: "none"}, allow_rechunk=False)
+
+
+def as_mapping(arrays: Mapping[str, xr.DataArray], product: str) -> dict[str, xr.DataArray]:
+    """The variables of one product of a chain, without its prefix."""
+    prefix = f"{product}."
+    return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}

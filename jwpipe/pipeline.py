@@ -1,0 +1,243 @@
+"""From an exposure and a list of steps to lazy products.
+
+``prepare`` decides everything before anything runs: which steps apply and why not, their parameters and reference
+files. ``run_steps`` then builds the lazy result. Editing a pipeline is editing a list.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from jwpipe.chain import Bound, bare
+from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.graph import run_chain
+from jwpipe.params import Layer, ParameterError, resolve
+from jwpipe.provenance import COMPLETE, SKIPPED, record
+from jwpipe.refs import References, select
+from jwpipe.step import AnyStep, Params, Step
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A step of a run: its parameters, and the reason to leave it out (``""`` if it runs)."""
+
+    step: AnyStep
+    params: Params
+    reason: str
+
+    @property
+    def runs(self) -> bool:
+        """Whether the step runs."""
+        return not self.reason
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where references come from and what parameters are set, lowest precedence first in ``layers``."""
+
+    refs: tuple[Path, ...] = ()
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    crds: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An exposure with its planned steps and references: ready to become a graph."""
+
+    exposure: xr.Dataset
+    steps: tuple[Planned, ...]
+    references: References
+
+
+def prepare(
+    pipeline: str, steps: Sequence[AnyStep], exposure: xr.Dataset, settings: Settings
+) -> Prepared:
+    """Choose parameters, references and the steps that run, from the header alone.
+
+    Raises
+    ------
+    ParameterError
+        For unknown or forbidden parameters.
+    jwpipe.refs.MissingReferences
+        Listing every reference that no source has.
+    """
+    keywords = header(exposure)
+    layers = (*_crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
+    parameters = resolve(pipeline, steps, layers)
+    planned = [_planned(step, parameters[step.name], keywords) for step in steps]
+    wanted = [p.step for p in planned if p.runs]
+    required = {t for step in wanted for t in step.reference_types if t not in step.optional_types}
+    types = list(dict.fromkeys(t for step in wanted for t in step.reference_types))
+    references = select(
+        keywords,
+        types,
+        overrides=settings.overrides,
+        folders=settings.refs,
+        crds=settings.crds,
+        optional=frozenset(types) - required,
+    )
+    return Prepared(exposure, tuple(_with_references(p, references) for p in planned), references)
+
+
+def _crds_parameters(
+    pipeline: str, steps: Sequence[AnyStep], keywords: Header, settings: Settings
+) -> list[Layer]:
+    from jwpipe.refs.pars import find_pars
+
+    return find_pars(
+        pipeline, [s.name for s in steps], keywords, folders=settings.refs, crds=settings.crds
+    )
+
+
+def _planned(step: AnyStep, params: Params, keywords: Header) -> Planned:
+    reason = "skip = true" if params.skip else step.applies(keywords, params)
+    return Planned(step, params, reason)
+
+
+def _with_references(planned: Planned, references: References) -> Planned:
+    """Leave a step out where a reference that it cannot do without is N/A."""
+    for kind in planned.step.reference_types:
+        if planned.runs and kind not in planned.step.optional_types and references[kind] is None:
+            return Planned(planned.step, planned.params, f"reference {kind} is N/A")
+    return planned
+
+
+def bind(planned: Planned, references: References, keywords: Header) -> Bound:
+    """A pixel step with its keyword arguments and reference arrays for one exposure."""
+    step = planned.step
+    assert isinstance(step, Step)
+    if step.prepare is not None:
+        arrays = step.prepare(references, keywords, planned.params)
+    else:
+        arrays = tuple(_reference(references, ref) for ref in step.refs)
+    return Bound(
+        step, step.keywords(keywords, planned.params), arrays, step.halo(planned.params)
+    )
+
+
+def _reference(references: References, ref: str) -> Any:
+    kind, _, name = bare(ref).partition(".")
+    file = references[kind]
+    return None if file is None else file.array(name)
+
+
+def run_steps(prepared: Prepared, keep: Callable[[str, Prepared], None] | None = None) -> xr.Dataset:
+    """The lazy exposure after all steps.
+
+    ``keep(step name, prepared)`` is called with the exposure after each step that has ``save_results``.
+    Products of ramp_fit stand beside the ramp as ``rate.sci``, ``rateints.sci`` and so on; see ``split``.
+    """
+    exposure, keywords = prepared.exposure, header(prepared.exposure)
+    for segment in _segments(prepared.steps):
+        exposure = _hooks(exposure, segment[0], "pre_hooks")
+        running = [p for p in segment if p.runs]
+        if running and isinstance(running[0].step, Step):
+            bound = [bind(p, prepared.references, keywords) for p in running]
+            exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
+        elif running:
+            step = running[0].step
+            assert not isinstance(step, Step)
+            exposure = step.function(exposure, prepared.references, running[0].params)
+        for p in segment:
+            exposure = _recorded(exposure, p, prepared.references)
+        exposure = _hooks(exposure, segment[-1], "post_hooks")
+        if keep is not None and segment[-1].params.save_results and segment[-1].runs:
+            keep(segment[-1].step.name, Prepared(exposure, prepared.steps, prepared.references))
+    return exposure
+
+
+def _segments(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
+    """Maximal runs of pixel steps; other steps, hooks and saved results stand alone."""
+    run: list[Planned] = []
+    for p in planned:
+        alone = p.runs and not isinstance(p.step, Step)
+        if run and (alone or p.params.pre_hooks):
+            yield run
+            run = []
+        run.append(p)
+        if alone or p.params.post_hooks or p.params.save_results:
+            yield run
+            run = []
+    if run:
+        yield run
+
+
+def _live(exposure: xr.Dataset, bound: Sequence[Bound]) -> list[str]:
+    """What a run of steps must give back: all it wrote; after ramp_fit only the products."""
+    written = list(dict.fromkeys(bare(name) for b in bound for name in b.step.writes))
+    products = [name for name in written if "." in name]
+    if products:
+        return products
+    flags = [n for n in ("groupdq", "pixeldq") if "group" in exposure["sci"].dims]
+    optional = {bare(n) for b in bound for n in b.step.writes if n.endswith("?")}
+    absent = {name for name in optional if name not in exposure}
+    return [n for n in dict.fromkeys([*written, *flags]) if n not in absent]
+
+
+def _hooks(exposure: xr.Dataset, planned: Planned, which: str) -> xr.Dataset:
+    if not planned.runs:
+        return exposure
+    for hook in getattr(planned.params, which):
+        function = import_function(hook) if isinstance(hook, str) else hook
+        result = function(exposure)
+        exposure = exposure if result is None else result
+    return exposure
+
+
+def import_function(name: str) -> Callable[..., Any]:
+    """The function that a hook names as ``package.module.function``.
+
+    Raises
+    ------
+    ParameterError
+        Where there is no such function.
+    """
+    module, _, attribute = name.rpartition(".")
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ParameterError(
+            f"hook {name!r}: {error}; expected package.module.function, importable from here"
+        ) from None
+    return function
+
+
+def _recorded(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
+    used = {}
+    if planned.runs:
+        files = {kind: references[kind] for kind in planned.step.reference_types}
+        used = {kind: "N/A" if file is None else file.name for kind, file in files.items()}
+    return record(
+        exposure,
+        planned.step.name,
+        COMPLETE if planned.runs else SKIPPED,
+        reason=planned.reason,
+        parameters=planned.params.own(),
+        references=used,
+    )
+
+
+def split(exposure: xr.Dataset, product: str) -> xr.Dataset:
+    """One product of ramp_fit (``rate`` or ``rateints``) as an exposure of its own.
+
+    Raises
+    ------
+    ExposureError
+        Where ramp_fit did not run.
+    """
+    prefix = f"{product}."
+    names = {str(n): str(n).removeprefix(prefix) for n in exposure if str(n).startswith(prefix)}
+    if not names:
+        raise ExposureError(
+            f"{header(exposure).filename}: no {product} was made, since ramp_fit did not run; "
+            "the result is a ramp"
+        )
+    found = exposure[list(names)].rename(names)
+    return found.assign_attrs({**exposure.attrs, "product": product})

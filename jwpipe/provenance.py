@@ -1,0 +1,113 @@
+"""The history of a product, and the keywords that tell it.
+
+``record`` is the only writer of ``attrs["history"]``: one plain dictionary a step, with its status, parameters and
+reference files. The same facts stand in the headers under the names that JWST users know: ``S_*`` for the status of
+a step, ``R_*`` for a reference file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import xarray as xr
+
+STATUS_KEYWORDS = {
+    "group_scale": "S_GRPSCL",
+    "dq_init": "S_DQINIT",
+    "emicorr": "S_MIREMI",
+    "saturation": "S_SATURA",
+    "ipc": "S_IPC",
+    "superbias": "S_SUPERB",
+    "refpix": "S_REFPIX",
+    "firstframe": "S_FRSTFR",
+    "lastframe": "S_LASTFR",
+    "reset": "S_RESET",
+    "linearity": "S_LINEAR",
+    "rscd": "S_RSCD",
+    "dark_current": "S_DARK",
+    "charge_migration": "S_CHGMIG",
+    "jump": "S_JUMP",
+    "picture_frame": "S_PCTFRM",
+    "clean_flicker_noise": "S_CLNFNS",
+    "persistence": "S_PERSIS",
+    "ramp_fit": "S_RAMP",
+    "gain_scale": "S_GANSCL",
+    "bkg_subtract": "S_BKDSUB",
+    "assign_wcs": "S_WCS",
+    "flat_field": "S_FLAT",
+    "photom": "S_PHOTOM",
+    "tweakreg": "S_TWKREG",
+    "skymatch": "S_SKYMAT",
+    "outlier_detection": "S_OUTLIR",
+    "resample": "S_RESAMP",
+    "source_catalog": "S_SRCCAT",
+}
+
+REFERENCE_KEYWORDS = {
+    "mask": "R_MASK",
+    "saturation": "R_SATURA",
+    "ipc": "R_IPC",
+    "superbias": "R_SUPERB",
+    "refpix": "R_REFPIX",
+    "sirskernel": "R_SIRSKL",
+    "linearity": "R_LINEAR",
+    "dark": "R_DARK",
+    "gain": "R_GAIN",
+    "readnoise": "R_READNO",
+    "bkg": "R_BKG",
+    "flat": "R_FLAT",
+    "photom": "R_PHOTOM",
+    "area": "R_AREA",
+    "distortion": "R_DISTOR",
+    "filteroffset": "R_FILOFF",
+    "apcorr": "R_APCORR",
+    "abvegaoffset": "R_ABVEGA",
+}
+
+COMPLETE = "COMPLETE"
+SKIPPED = "SKIPPED"
+FAILED = "FAILED"
+
+
+def record(
+    exposure: xr.Dataset,
+    step: str,
+    status: str,
+    *,
+    reason: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    references: Mapping[str, str] | None = None,
+) -> xr.Dataset:
+    """``exposure`` with one more line of history; ``references`` are names by type."""
+    names = dict(references or {})
+    entry = {
+        "step": step,
+        "status": status,
+        "reason": reason,
+        "parameters": plain(parameters or {}),
+        "references": names,
+    }
+    keywords: dict[str, Any] = {}
+    if step in STATUS_KEYWORDS:
+        keywords[STATUS_KEYWORDS[step]] = status
+    for kind, name in names.items():
+        if kind in REFERENCE_KEYWORDS:
+            keywords[REFERENCE_KEYWORDS[kind]] = name
+    return exposure.assign_attrs(
+        history=[*exposure.attrs.get("history", ()), entry],
+        primary={**exposure.attrs.get("primary", {}), **keywords},
+    )
+
+
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as data that JSON can hold; functions and Datasets by their name."""
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, tuple | list):
+        return [_plain_value(item) for item in value]
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return getattr(value, "__name__", type(value).__name__)

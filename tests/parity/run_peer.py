@@ -1,0 +1,65 @@
+"""Run a pipeline of jwst 3.0.0 offline; executed by the interpreter of the peer's own environment.
+
+usage: run_peer.py TASK.json, where the task holds ``pipeline`` (a class of jwst.pipeline), ``input``, ``output``,
+``overrides`` {reference type: path or "N/A"}, ``steps`` {step: {parameter: value}} and ``save`` [step, ...].
+Prints one JSON line: CPU seconds, wall seconds and peak memory of the run without imports.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+os.environ.setdefault("STPIPE_DISABLE_CRDS_STEPPARS", "true")
+
+
+def keep_crds_out(overrides: dict[str, str]) -> None:
+    """Answer the reference look-ups from the overrides; the peer asks CRDS even when all are given."""
+    from stpipe import crds_client
+
+    def references(parameters, reference_file_types, observatory):  # noqa: ARG001
+        return {kind: overrides.get(kind, "N/A") for kind in reference_file_types}
+
+    crds_client.get_multiple_reference_paths = references
+    crds_client.get_context_used = lambda *_args: "jwst_0000.pmap"
+    crds_client.get_svn_version = lambda *_args: "offline"
+
+
+def main() -> None:
+    """Run the task named on the command line."""
+    task = json.loads(Path(sys.argv[1]).read_text())
+    keep_crds_out(task["overrides"])
+    import jwst.pipeline
+    import jwst.step
+
+    name = task["pipeline"]
+    pipeline = getattr(jwst.pipeline, name, None) or getattr(jwst.step, name)
+    steps = {step: dict(values) for step, values in task.get("steps", {}).items()}
+    for step in task.get("save", ()):
+        steps.setdefault(step, {})["save_results"] = True
+    options = {"steps": steps} if hasattr(pipeline, "step_defs") else {}
+    output = Path(task["output"])
+    output.mkdir(parents=True, exist_ok=True)
+    cpu, wall = time.process_time(), time.perf_counter()
+    pipeline.call(
+        task["input"],
+        output_dir=str(output),
+        save_results=True,
+        **options,
+        **task.get("parameters", {}),
+    )
+    print(
+        json.dumps(
+            {
+                "cpu_s": time.process_time() - cpu,
+                "wall_s": time.perf_counter() - wall,
+                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
