@@ -1,0 +1,47 @@
+"""jwpipe: the JWST calibration pipeline as lazy, distributed array computing.
+
+``open`` gives a lazy exposure; ``detector1``, ``image2`` and ``image3`` take and return lazy exposures; ``save``
+writes them. Names are imported when first used, so that ``import jwpipe`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "open": "jwpipe.io",
+    "save": "jwpipe.io",
+    "detector1": "jwpipe.api",
+    "image2": "jwpipe.api",
+    "image3": "jwpipe.api",
+    "source_catalog": "jwpipe.api",
+    "step": "jwpipe.api",
+    "run": "jwpipe.run",
+    "show": "jwpipe.show",
+    "Step": "jwpipe.step",
+    "Params": "jwpipe.step",
+    "ExposureError": "jwpipe.exposure",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+if TYPE_CHECKING:
+    from jwpipe.api import detector1, image2, image3, source_catalog, step
+    from jwpipe.exposure import ExposureError
+    from jwpipe.io import open, save
+    from jwpipe.run import run
+    from jwpipe.show import show
+    from jwpipe.step import Params, Step
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jwpipe' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,133 @@
+"""The engine: chunked equals unchunked, halos and borders, sources read by the tasks that need them."""
+
+import dask
+import dask.array as da
+import numpy as np
+import pytest
+import xarray as xr
+from astropy.io import fits
+
+from jwpipe.chain import Bound, Chain
+from jwpipe.graph import handle_name, run_chain, source_of
+from jwpipe.io.fitsarray import FitsArray
+from jwpipe.refs import RefArray
+from jwpipe.step import Border, Step
+
+SHAPE = (2, 3, 520, 24)
+
+
+def add_reference(sci, reference, *, factor):
+    return (sci + np.float32(factor) * reference,)
+
+
+def neighbour_sum(sci):
+    out = sci.copy()
+    out[..., 1:, :] += sci[..., :-1, :]
+    out[..., :-1, :] += sci[..., 1:, :]
+    return (out,)
+
+
+def edge_levels(sides, **_):
+    top, left = sides["top"]["sci"], sides["left"]["sci"]
+    return top.mean(axis=2), left.mean(axis=3)
+
+
+def subtract_edges(sci, along_x, along_y):
+    return (sci - along_x[:, :, None, :] - along_y[:, :, :, None],)
+
+
+ADD = Step("add", add_reference, ("sci",), ("sci",))
+SUM = Step("sum", neighbour_sum, ("sci",), ("sci",))
+EDGES = Step(
+    "edges",
+    subtract_edges,
+    ("sci",),
+    ("sci",),
+    border=Border(
+        4, edge_levels, (("integration", "group", "x"), ("integration", "group", "y"))
+    ),
+)
+
+
+@pytest.fixture
+def pixels():
+    return np.random.default_rng(1).integers(0, 1000, SHAPE).astype(np.uint16)
+
+
+@pytest.fixture
+def chain():
+    reference = RefArray.from_numpy(np.arange(520 * 24, dtype=np.float32).reshape(520, 24))
+    return (
+        Bound(ADD, {"factor": 0.5}, (reference,), 0),
+        Bound(SUM, {}, (), 1),
+        Bound(EDGES, {}, (), 0),
+        Bound(SUM, {}, (), 1),
+    )
+
+
+def expected(pixels):
+    sci = pixels.astype(np.float32)
+    sci = sci + 0.5 * np.arange(520 * 24, dtype=np.float32).reshape(520, 24)
+    (sci,) = neighbour_sum(sci)
+    sci = sci - sci[:, :, -4:].mean(2)[:, :, None, :] - sci[..., :4].mean(3)[..., None]
+    return neighbour_sum(sci)[0]
+
+
+def exposure_of(array):
+    return xr.Dataset({"sci": (("integration", "group", "y", "x"), array)})
+
+
+def test_blocks_and_strips_equal_the_whole(pixels, chain):
+    whole = Chain(chain, 520, 24, ("sci",), ("sci",))
+    edges = whole.gather(chain[2], pixels)
+    (result,) = whole.block(slice(0, 520), pixels, edges)
+    np.testing.assert_allclose(result, expected(pixels), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [520, 256, 100])
+def test_chunked_input_equals_unchunked(pixels, chain, rows):
+    exposure = exposure_of(da.from_array(pixels, chunks=(1, 2, rows, 24)))
+    result = run_chain(exposure, chain, ["sci"])["sci"]
+    assert result.chunksizes["y"] == (256, 264)
+    np.testing.assert_allclose(result.values, expected(pixels), rtol=1e-5)
+    assert result.attrs["units"] == "DN"
+
+
+def test_tasks_read_their_rows_from_the_file(pixels, chain, tmp_path, monkeypatch):
+    path = tmp_path / "ramp.fits"
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(pixels)]).writeto(path)
+    with fits.open(path) as hdus:
+        offset = hdus.info(output=False) and hdus[1].fileinfo()["datLoc"]
+    handle = FitsArray(str(path), offset, ">i2", np.dtype(np.uint16), SHAPE)
+    array = da.from_array(handle, chunks=(2, 3, 256, 24), name=handle_name(handle))
+    exposure = exposure_of(array)
+    exposure["sci"].encoding["handle"] = handle
+    assert source_of(exposure["sci"]) is not None
+    assert source_of(exposure["sci"] + 1) is None
+    result = run_chain(exposure, chain, ["sci"])["sci"]
+    np.testing.assert_allclose(result.values, expected(pixels), rtol=1e-5)
+
+
+def test_graph_stays_small(pixels, chain):
+    result = run_chain(exposure_of(da.from_array(pixels)), chain, ["sci"])["sci"]
+    (optimized,) = dask.optimize(result.data)
+    assert len(dict(optimized.__dask_graph__())) < 25
+
+
+def test_a_cutout_computes_only_its_block(pixels, chain):
+    calls = []
+
+    def counted(sci):
+        calls.append(sci.shape)
+        return (sci,)
+
+    steps = (Bound(Step("count", counted, ("sci",), ("sci",)), {}, (), 0),)
+    exposure = exposure_of(da.from_array(pixels, chunks=(2, 3, 256, 24)))
+    run_chain(exposure, steps, ["sci"])["sci"].isel(y=slice(0, 10)).compute(scheduler="sync")
+    assert sum(shape[2] for shape in calls) == 256
+
+
+def test_inputs_are_not_mutated(pixels, chain):
+    before = pixels.copy()
+    run_chain(exposure_of(da.from_array(pixels)), chain, ["sci"])["sci"].compute()
+    np.testing.assert_array_equal(pixels, before)
