@@ -7,9 +7,14 @@ stored with BZERO. Indexing it as an array makes it a source for ``dask.array.fr
 
 from dataclasses import dataclass
 from math import prod
+from operator import index as as_integer
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
+
+from jwpipe.exposure import ExposureError
+from jwpipe.io.source import is_remote, read_region, unpacked
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,9 @@ class FitsArray:
     """The pixels of one HDU.
 
     ``stored`` is the big-endian dtype on disk, ``dtype`` the native dtype given back; where they differ in kind
-    the values are unsigned integers stored with an offset (FITS BZERO).
+    the values are unsigned integers stored with an offset (FITS BZERO). ``offset`` counts bytes of the unpacked
+    file where ``compressed`` says that it is a gzip file. ``stamp`` changes with the file, so that dask never takes
+    the pixels of an older file for those of a newer one.
     """
 
     path: str
@@ -25,6 +32,8 @@ class FitsArray:
     stored: str
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
+    stamp: int = 0
+    compressed: bool = False
 
     @property
     def ndim(self) -> int:
@@ -37,8 +46,50 @@ class FitsArray:
         return prod(self.shape) * np.dtype(self.stored).itemsize
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        raw = np.memmap(self.path, self.stored, "r", self.offset, self.shape)[index]
-        return to_native(raw, self.dtype)
+        if is_remote(self.path) and not self.compressed:
+            return to_native(self._fetch(index), self.dtype)
+        return to_native(self._mapped()[index], self.dtype)
+
+    def _mapped(self) -> np.ndarray:
+        try:
+            file = unpacked(self.path, self.stamp) if self.compressed else self.path
+            return np.memmap(file, self.stored, "r", self.offset, self.shape)
+        except (OSError, ValueError) as error:
+            raise ExposureError(
+                f"{self.path}: its pixels cannot be read ({error}); the file must stay unchanged while it is "
+                "worked on, and every worker must see it under this path"
+            ) from error
+
+    def _fetch(self, index: Any) -> np.ndarray:
+        box, rest = bounding_box(index, self.shape)
+        raw = read_region(self.path, self.offset, np.dtype(self.stored), self.shape, box)
+        return raw[rest]
+
+
+def bounding_box(
+    index: Any, shape: tuple[int, ...]
+) -> tuple[tuple[slice, ...], tuple[int | slice, ...]]:
+    """The smallest box of step 1 that holds ``index`` (integers and slices), and the index within that box."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    for k, part in enumerate(parts):
+        if isinstance(part, EllipsisType):
+            parts[k : k + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+            break
+    parts += [slice(None)] * (len(shape) - len(parts))
+    pairs = [_one_axis(part, size) for part, size in zip(parts, shape, strict=True)]
+    return tuple(box for box, _ in pairs), tuple(rest for _, rest in pairs)
+
+
+def _one_axis(part: Any, size: int) -> tuple[slice, int | slice]:
+    if not isinstance(part, slice):
+        position = range(size)[as_integer(part)]
+        return slice(position, position + 1), 0
+    wanted = range(size)[part]
+    if not wanted:
+        return slice(0, 0), slice(0, 0)
+    low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+    step = slice(None, None, wanted.step)
+    return slice(low, high + 1), step
 
 
 def to_native(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
