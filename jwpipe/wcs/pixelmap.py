@@ -50,7 +50,7 @@ def _stencil(position, nodes):  # type: ignore[no-untyped-def]
 
 @kernel
 def _fill(nodes, spacing, corner, out):  # type: ignore[no-untyped-def]
-    """Interpolate ``nodes`` (gy, gx, 2) at the pixels from ``corner`` on, into ``out`` (ny, 2 nx)."""
+    """Interpolate ``nodes`` (gy, gx, 2) at pixels from ``corner`` on, into ``out`` (ny, 2 nx)."""
     gy, gx = nodes.shape[:2]
     ny, width = out.shape
     # Along x first, for the node rows of this tile: then a row of pixels is one sum of four lines.

@@ -1,0 +1,134 @@
+"""Tie pixels to the sky: the WCS of an exposure from its pointing and the distortion reference."""
+
+import warnings
+from typing import Any
+
+import xarray as xr
+from gwcs import WCS
+from pydantic import Field
+
+from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.refs import References
+from jwpipe.step import ExposureStep, Params
+from jwpipe.wcs.fitswcs import s_region, sip_keywords, with_sip
+from jwpipe.wcs.imaging import imaging_wcs
+
+MODES = {
+    "NRC": ("IMAGE", "TACQ", "TACONFIRM", "CORON", "FOCUS", "TSIMAGE"),
+    "NIS": ("IMAGE", "AMI", "TACQ", "TACONFIRM", "FOCUS"),
+    "MIR": ("IMAGE", "TACQ", "TACONFIRM", "LYOT", "4QPM", "CORONCAL"),
+    "FGS": ("IMAGE", "FOCUS"),
+}
+IMAGING_TYPES = frozenset(f"{camera}_{mode}" for camera, modes in MODES.items() for mode in modes)
+
+
+class AssignWcsParams(Params):
+    """Parameters of ``assign_wcs``."""
+
+    sip_approx: bool = Field(
+        True, description="write a FITS approximation (TAN-SIP) of the WCS of images to the header"
+    )
+    sip_max_pix_error: float = Field(
+        0.01, gt=0, description="largest error of the forward SIP fit, in pixels"
+    )
+    sip_degree: int | None = Field(
+        None, ge=1, le=6, description="degree of the forward SIP fit; none: the lowest that serves"
+    )
+    sip_max_inv_pix_error: float = Field(
+        0.01, ge=0, description="largest error of the inverse SIP fit, in pixels; 0: no inverse"
+    )
+    sip_inv_degree: int | None = Field(
+        None, ge=1, le=6, description="degree of the inverse SIP fit; none: the lowest that serves"
+    )
+    sip_npoints: int = Field(
+        12, ge=8, description="points along each axis at which the SIP fit samples the WCS"
+    )
+    slit_y_low: float = Field(-0.55, description="lower edge of a slit (NIRSpec only)")
+    slit_y_high: float = Field(0.55, description="upper edge of a slit (NIRSpec only)")
+    nrs_ifu_slice_wcs: bool = Field(
+        False, description="make a WCS of each slice instead of one for all (NIRSpec IFU only)"
+    )
+
+    def sip(self) -> dict[str, Any]:
+        """Give the parameters of the SIP fit."""
+        return {
+            name.removeprefix("sip_"): value
+            for name, value in self.own().items()
+            if name.startswith("sip_") and name != "sip_approx"
+        }
+
+
+def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsParams) -> xr.Dataset:
+    """Give the exposure its ``wcs`` (gwcs), S_REGION and TAN-SIP keywords; pixels stay untouched.
+
+    Raises
+    ------
+    ExposureError
+        For exposure types that have no imaging WCS, and pointing keywords that are missing or not
+        finite.
+    """
+    keywords = header(exposure)
+    _check_type(keywords)
+    wcs = imaging_wcs(
+        keywords,
+        (exposure.sizes["y"], exposure.sizes["x"]),
+        _distortion(references, keywords),
+        _filters(references),
+    )
+    sci = dict(exposure.attrs.get("sci", {}))
+    if (region := s_region(wcs)) is not None:
+        sci["S_REGION"] = region
+    if params.sip_approx:
+        sci = _approximated(sci, wcs, keywords, params)
+    return exposure.assign_attrs(wcs=wcs, sci=sci)
+
+
+def _check_type(keywords: Header) -> None:
+    kind = keywords["EXP_TYPE"]
+    if kind not in IMAGING_TYPES:
+        raise ExposureError(
+            f"{keywords.filename}: assign_wcs: EXP_TYPE {kind} has no imaging WCS; "
+            f"expected one of {' '.join(sorted(IMAGING_TYPES))}; skip assign_wcs for this exposure"
+        )
+
+
+def _distortion(references: References, keywords: Header) -> Any:
+    file = references["distortion"]
+    model = None if file is None else file.tree().get("model")
+    if model is None:
+        found = "no distortion reference" if file is None else f"no 'model' in {file.path}"
+        raise ExposureError(
+            f"{keywords.filename}: assign_wcs: {found}; expected an ASDF file with the transform "
+            "from pixels to V2, V3; give one with --override distortion=FILE"
+        )
+    return model
+
+
+def _filters(references: References) -> Any:
+    file = references["filteroffset"]
+    return () if file is None else file.tree().get("filters", ())
+
+
+def _approximated(
+    sci: dict[str, Any], wcs: WCS, keywords: Header, params: AssignWcsParams
+) -> dict[str, Any]:
+    """Add the SIP approximation to the SCI keywords; leave them where no fit is possible."""
+    crpix = keywords.get("CRPIX1"), keywords.get("CRPIX2")
+    try:
+        sip = sip_keywords(wcs, None if None in crpix else crpix, **params.sip())
+    except (ValueError, RuntimeError) as error:
+        warnings.warn(
+            f"{keywords.filename}: assign_wcs: no SIP approximation of the WCS: {error}",
+            stacklevel=2,
+        )
+        return sci
+    return with_sip(sci, sip)
+
+
+assign_wcs = ExposureStep(
+    "assign_wcs",
+    tie_to_sky,
+    refs=("distortion", "filteroffset"),
+    params=AssignWcsParams,
+    optional_types=frozenset({"filteroffset"}),
+)
