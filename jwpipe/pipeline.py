@@ -128,10 +128,12 @@ def _reference(references: References, ref: str) -> Any:
     return None if file is None else file.array(name)
 
 
-def run_steps(prepared: Prepared, keep: Callable[[str, Prepared], None] | None = None) -> xr.Dataset:
+def run_steps(
+    prepared: Prepared, keep: Callable[[str, xr.Dataset], None] | None = None
+) -> xr.Dataset:
     """The lazy exposure after all steps.
 
-    ``keep(step name, prepared)`` is called with the exposure after each step that has ``save_results``.
+    ``keep(step name, exposure)`` is called after each step that has ``save_results``.
     Products of ramp_fit stand beside the ramp as ``rate.sci``, ``rateints.sci`` and so on; see ``split``.
     """
     exposure, keywords = prepared.exposure, header(prepared.exposure)
@@ -149,7 +151,7 @@ def run_steps(prepared: Prepared, keep: Callable[[str, Prepared], None] | None =
             exposure = _recorded(exposure, p, prepared.references)
         exposure = _hooks(exposure, segment[-1], "post_hooks")
         if keep is not None and segment[-1].params.save_results and segment[-1].runs:
-            keep(segment[-1].step.name, Prepared(exposure, prepared.steps, prepared.references))
+            keep(segment[-1].step.name, exposure)
     return exposure
 
 

@@ -1,0 +1,167 @@
+"""The pipelines as functions: lazy exposures in, lazy exposures out.
+
+``refs`` is a folder of reference files, several, or nothing (then CRDS is asked); ``overrides`` names a file for a
+reference type, or ``"N/A"``; ``steps`` sets parameters: ``{"jump": {"rejection_threshold": 5}}``. A function of your
+own runs after a step with ``{"jump": {"post_hooks": [function]}}`` or before it with ``pre_hooks``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xarray as xr
+
+from jwpipe.exposure import header
+from jwpipe.params import ParameterError, check_steps, nearest
+from jwpipe.pipeline import Settings, prepare, run_steps
+from jwpipe.pipelines import PIPELINES, Products
+from jwpipe.step import AnyStep, Params
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+Paths = str | Path | Sequence[str | Path]
+Steps = Mapping[str, Mapping[str, Any]]
+
+
+def settings_of(
+    refs: Paths | None, overrides: Mapping[str, Any] | None, steps: Steps | None
+) -> Settings:
+    """The settings that the keyword arguments of the pipeline functions stand for."""
+    folders = [refs] if isinstance(refs, str | Path) else list(refs or ())
+    files = {kind: str(path) for kind, path in (overrides or {}).items()}
+    return Settings(tuple(Path(f) for f in folders), files, (dict(steps or {}),))
+
+
+def _opened(exposure: xr.Dataset | str | Path) -> xr.Dataset:
+    if isinstance(exposure, xr.Dataset):
+        return exposure
+    from jwpipe.io import open
+
+    return open(exposure)
+
+
+def _products(name: str, exposure: xr.Dataset | str | Path, settings: Settings) -> Products:
+    pipeline = PIPELINES[name]
+    opened = _opened(exposure)
+    steps = pipeline.steps(header(opened))
+    check_steps(settings.layers, {s.name for s in steps})
+    return pipeline.build(prepare(name, steps, opened, settings), None)
+
+
+def detector1(
+    ramps: xr.Dataset | str | Path,
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    steps: Steps | None = None,
+    product: str = "rate",
+) -> xr.Dataset:
+    """Count rates (DN/s) from raw ramps.
+
+    ``product`` is ``rate`` (all integrations together) or ``rateints`` (each by itself). Where ramp_fit is skipped
+    the corrected ramp comes back.
+
+    Raises
+    ------
+    ExposureError, ParameterError, jwpipe.refs.MissingReferences
+    """
+    products = _products("detector1", ramps, settings_of(refs, overrides, steps))
+    if product not in ("rate", "rateints"):
+        raise ParameterError(f"product {product!r}: {nearest(product, ('rate', 'rateints'))}")
+    return products.get(product) or products["ramp"]
+
+
+def image2(
+    rates: xr.Dataset | str | Path,
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    steps: Steps | None = None,
+) -> xr.Dataset:
+    """A calibrated image (MJy/sr, with its WCS) from count rates; integrations stay apart.
+
+    Raises
+    ------
+    ExposureError, ParameterError, jwpipe.refs.MissingReferences
+    """
+    return next(iter(_products("image2", rates, settings_of(refs, overrides, steps)).values()))
+
+
+def image3(
+    exposures: Sequence[xr.Dataset | str | Path],
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    steps: Steps | None = None,
+    name: str | None = None,
+) -> xr.Dataset:
+    """A mosaic from calibrated exposures: aligned, sky-matched, cleaned of outliers, resampled.
+
+    The alignment and the sky levels are solved when this is called, since the mosaic's grid depends on them; the
+    pixels stay lazy, tile by tile: ``mosaic.isel(y=..., x=...).compute()`` computes only what lies under the cutout.
+
+    Raises
+    ------
+    ExposureError, ParameterError, jwpipe.refs.MissingReferences
+    """
+    from jwpipe.mosaic import build_mosaic
+
+    opened = [_opened(exposure) for exposure in exposures]
+    return build_mosaic(opened, settings_of(refs, overrides, steps), name).mosaic
+
+
+def source_catalog(
+    mosaic: xr.Dataset | str | Path,
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    steps: Steps | None = None,
+) -> tuple[QTable, xr.Dataset]:
+    """The source catalogue and segmentation map of a mosaic; computes its pixels."""
+    from jwpipe.mosaic import build_catalog
+
+    return build_catalog(_opened(mosaic), settings_of(refs, overrides, steps))
+
+
+def step(
+    name: str,
+    exposure: xr.Dataset | str | Path,
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    **parameters: Any,
+) -> xr.Dataset:
+    """One step alone, by its name; ``skip`` is ignored, since the step was asked for.
+
+    Raises
+    ------
+    ExposureError, ParameterError, jwpipe.refs.MissingReferences
+    """
+    opened = _opened(exposure)
+    found = find_step(name)
+    values = {k: v for k, v in parameters.items() if k != "skip"}
+    settings = settings_of(refs, overrides, {name: {**values, "skip": False}})
+    return run_steps(prepare("", (found,), opened, settings))
+
+
+def find_step(name: str) -> AnyStep:
+    """A step of any pipeline by its name.
+
+    Raises
+    ------
+    ParameterError
+        With the nearest valid name.
+    """
+    from jwpipe.stage1 import NEAR_INFRARED
+    from jwpipe.stage2 import IMAGE
+
+    known: dict[str, AnyStep] = {s.name: s for s in (*NEAR_INFRARED, *IMAGE)}
+    if name not in known:
+        raise ParameterError(f"no step {name!r}; {nearest(name, known)}")
+    return known[name]
+
+
+__all__ = ["Params", "detector1", "image2", "image3", "source_catalog", "step"]

@@ -1,0 +1,185 @@
+"""The command line: parse, call, print. Commands import what they need, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import click
+
+from jwpipe import __version__
+
+GOOD, FAILED, USAGE = 0, 1, 2
+
+
+def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The arguments that ``run`` and ``plan`` share."""
+    options = [
+        click.argument("pipeline"),
+        click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
+        click.option("-o", "--output", default=".", help="Folder for the products."),
+        click.option("--refs", multiple=True, metavar="DIR", help="Folder of reference files."),
+        click.option("--override", multiple=True, metavar="TYPE=FILE", help="Use FILE; N/A: none."),
+        click.option("--set", "sets", multiple=True, metavar="STEP.PARAM=VALUE"),
+        click.option("--skip", multiple=True, metavar="STEP", help="Leave a step out."),
+        click.option("--params", multiple=True, metavar="FILE", help="TOML or CRDS pars ASDF."),
+        click.option("--save", multiple=True, metavar="STEP", help="Write this step's result too."),
+        click.option("--scheduler", default="threads", metavar="threads|sync|local|tcp://..."),
+        click.option("--workers", type=click.IntRange(1), help="Default: all cores."),
+        click.option("--format", "form", type=click.Choice(["fits", "zarr"]), default="fits"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print known errors as one message: wrong usage exits 2, anything else 1."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from jwpipe.cluster import SchedulerError
+        from jwpipe.exposure import ExposureError
+        from jwpipe.params import ParameterError
+
+        try:
+            return command(*args, **kwargs)
+        except (ParameterError, SchedulerError) as error:
+            click.echo(f"jwpipe: {error}", err=True)
+            sys.exit(USAGE)
+        except (ExposureError, LookupError) as error:
+            click.echo(f"jwpipe: {error}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            click.echo("jwpipe: interrupted; nothing unfinished was left behind", err=True)
+            sys.exit(FAILED)
+
+    return wrapped
+
+
+def _request(pipeline: str, inputs: tuple[str, ...], options: dict[str, Any]) -> Any:
+    from jwpipe.request import request_of
+
+    return request_of(
+        pipeline,
+        inputs,
+        output=options["output"],
+        refs=options["refs"],
+        overrides=options["override"],
+        sets=options["sets"],
+        skip=options["skip"],
+        params=options["params"],
+        save=options["save"],
+        form=options["form"],
+    )
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """jwpipe: the JWST calibration pipeline as lazy, distributed array computing."""
+
+
+@main.command()
+@request_options
+@plain_errors
+def run(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
+    """Run PIPELINE on INPUT files, a folder, or an association.
+
+    PIPELINE is detector1, image2, image3 (or calwebb_...), a chain such as detector1,image2,image3, or one step.
+    """
+    from jwpipe.cluster import connect
+    from jwpipe.report import Reporter
+    from jwpipe.run import run_request
+
+    request = _request(pipeline, inputs, options)
+    with connect(options["scheduler"], options["workers"]) as executor, Reporter() as reporter:
+        outcomes = run_request(request, executor, reporter)
+        reporter.table(outcomes, executor.peak_memory())
+    sys.exit(FAILED if any(outcome.error for outcome in outcomes) else GOOD)
+
+
+@main.command()
+@request_options
+@plain_errors
+def plan(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
+    """Show what RUN would do, computing nothing: steps, references, parameters, chunks, memory, products."""
+    from jwpipe.plan import plan_request
+    from jwpipe.report import print_plan
+
+    plans = plan_request(_request(pipeline, inputs, options), options["workers"])
+    print_plan(plans)
+    sys.exit(FAILED if any(each.error for each in plans) else GOOD)
+
+
+@main.command()
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--refs", multiple=True, metavar="DIR", help="Folder of reference files.")
+@click.option("--override", multiple=True, metavar="TYPE=FILE")
+@click.option("--pipeline", default="detector1,image2,image3", show_default=True)
+@plain_errors
+def refs(inputs: tuple[str, ...], pipeline: str, **options: Any) -> None:
+    """List the reference files of each INPUT and where each comes from."""
+    from jwpipe.plan import list_references
+    from jwpipe.report import print_references
+    from jwpipe.request import request_of
+
+    request = request_of(pipeline, inputs, refs=options["refs"], overrides=options["override"])
+    rows = list_references(request)
+    print_references(rows)
+    sys.exit(FAILED if any(row.missing for row in rows) else GOOD)
+
+
+@main.command()
+@click.argument("name", required=False)
+@plain_errors
+def steps(name: str | None) -> None:
+    """List pipelines and steps, or the parameters of the pipeline or step NAME."""
+    from jwpipe.report import print_steps
+
+    print_steps(name)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("-o", "--output", required=True, help="The association to write (.json).")
+@click.option("--product-name", help="Default: made from the files' headers.")
+@click.option("--rule", type=click.Choice(["image2", "image3"]), default="image3")
+@plain_errors
+def asn(files: tuple[str, ...], output: str, product_name: str | None, rule: str) -> None:
+    """Make an association from a list of FILEs."""
+    from jwpipe.inputs import write_association
+
+    click.echo(write_association(files, output, product_name, rule))
+
+
+@main.command()
+@click.argument("file")
+@click.option("-o", "--output", help="The picture to write (.png). Default: beside FILE.")
+@plain_errors
+def show(file: str, output: str | None) -> None:
+    """Write a PNG quick look of FILE."""
+    from pathlib import Path
+
+    from jwpipe.show import show as draw
+
+    click.echo(draw(file, output or Path(file).with_suffix(".png")))
+
+
+@main.command()
+@click.option("-o", "--output", default="jwpipe-demo", show_default=True)
+@click.option("--size", type=click.Choice(["small", "full"]), default="small", show_default=True)
+@click.option("--scheduler", default="threads", metavar="threads|sync|local|tcp://...")
+@click.option("--workers", type=click.IntRange(1), help="Default: all cores.")
+@plain_errors
+def demo(output: str, size: str, scheduler: str, workers: int | None) -> None:
+    """Simulate a small field, run stages 1 to 3, and compare with the truth."""
+    from jwpipe.demo import run_demo
+
+    sys.exit(run_demo(output, size=size, scheduler=scheduler, workers=workers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""What a run is asked to do: the words of the command line, checked and resolved, before any file is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jwpipe.params import Layer, ParameterError, check_steps, from_file, from_settings, nearest
+from jwpipe.pipeline import Settings
+from jwpipe.pipelines import PIPELINES
+from jwpipe.step import AnyStep
+
+MOSAIC = "image3"
+ORDER = (*PIPELINES, MOSAIC)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run. ``single`` is the step's name where a step alone is run, and ``pipelines`` is empty then."""
+
+    pipelines: tuple[str, ...]
+    single: str
+    inputs: tuple[str, ...]
+    output: Path
+    settings: Settings
+    save: frozenset[str] = frozenset()
+    form: str = "fits"
+
+    @property
+    def per_exposure(self) -> tuple[str, ...]:
+        """The pipelines that work on single exposures."""
+        return tuple(name for name in self.pipelines if name != MOSAIC)
+
+    @property
+    def combines(self) -> bool:
+        """Whether a mosaic is built."""
+        return MOSAIC in self.pipelines
+
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """The products that the run starts from, best first."""
+        if self.single:
+            return ()
+        first = self.pipelines[0]
+        return ("cal",) if first == MOSAIC else PIPELINES[first].inputs
+
+
+def all_steps() -> dict[str, tuple[AnyStep, ...]]:
+    """The steps of each pipeline, in order."""
+    from jwpipe.stage1 import NEAR_INFRARED
+    from jwpipe.stage2 import IMAGE
+    from jwpipe.stage3 import IMAGE3
+
+    return {"detector1": NEAR_INFRARED, "image2": IMAGE, MOSAIC: IMAGE3}
+
+
+def step_names() -> dict[str, list[str]]:
+    """The names of the steps of each pipeline, in order."""
+    return {name: [step.name for step in steps] for name, steps in all_steps().items()}
+
+
+def parse_pipelines(text: str) -> tuple[tuple[str, ...], str]:
+    """The pipelines that ``text`` names, or the one step.
+
+    Raises
+    ------
+    ParameterError
+        For unknown names and for pipelines out of order.
+    """
+    names = [part.strip().removeprefix("calwebb_") for part in text.split(",")]
+    steps = {step for each in step_names().values() for step in each}
+    if len(names) == 1 and names[0] in steps:
+        return (), names[0]
+    for name in names:
+        if name not in ORDER:
+            hint = nearest(name, [*ORDER, *steps])
+            raise ParameterError(f"no pipeline or step {name!r}; {hint}")
+    places = [ORDER.index(name) for name in names]
+    if places != list(range(places[0], places[0] + len(places))):
+        raise ParameterError(
+            f"pipelines {text!r} do not follow each other; the order is {', '.join(ORDER)}"
+        )
+    return tuple(names), ""
+
+
+def _overrides(texts: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        kind, equals, path = text.partition("=")
+        if not (kind and equals and path):
+            raise ParameterError(f"--override {text!r}: expected TYPE=FILE or TYPE=N/A")
+        pairs[kind.strip().lower()] = path
+    return pairs
+
+
+def request_of(
+    pipeline: str,
+    inputs: Sequence[str],
+    *,
+    output: str | Path = ".",
+    refs: Sequence[str | Path] = (),
+    overrides: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    skip: Sequence[str] = (),
+    params: Sequence[str | Path] = (),
+    save: Sequence[str] = (),
+    form: str = "fits",
+    steps: Layer | None = None,
+) -> Request:
+    """The request that these words stand for.
+
+    Raises
+    ------
+    ParameterError
+        For anything that cannot be meant, with the nearest valid word.
+    """
+    pipelines, single = parse_pipelines(pipeline)
+    layers: list[Layer] = [from_file(Path(path)) for path in params]
+    layers.append(from_settings(sets))
+    layers.append({name: {"skip": True} for name in skip})
+    layers.append(steps or {})
+    known = _known_steps(pipelines, single)
+    check_steps(layers, known)
+    check_steps([{name: {} for name in save}], {*known, *pipelines})
+    settings = Settings(tuple(Path(each) for each in refs), _overrides(overrides), tuple(layers))
+    return Request(
+        pipelines, single, tuple(inputs), Path(output), settings, frozenset(save), form
+    )
+
+
+def _known_steps(pipelines: Sequence[str], single: str) -> set[str]:
+    if single:
+        return {single}
+    names = step_names()
+    plain = {step for pipeline in pipelines for step in names[pipeline]}
+    return plain | {f"{pipeline}.{step}" for pipeline in pipelines for step in names[pipeline]}
