@@ -1,8 +1,8 @@
 """Pixels of a reference as a small lazy handle that workers read region by region.
 
-A ``RefArray`` is a chain of small frozen values: pixels in a file, cut to the exposure's subarray, DQ translated,
-perhaps transformed. It pickles to a few hundred bytes, compares and hashes by what it stands for, and so serves as
-its own cache key.
+A ``RefArray`` is a chain of small frozen values: pixels in a file, cut to the exposure's subarray,
+DQ translated, perhaps transformed. It pickles to a few hundred bytes, compares and hashes by what
+it stands for, and so serves as its own cache key.
 """
 
 import hashlib
@@ -155,17 +155,17 @@ class RefArray:
         shape: tuple[int, ...] | None = None,
         dtype: Any = None,
     ) -> "RefArray":
-        """The array ``function(pixels, *arguments)``, computed region by region and cached by each process.
+        """The array ``function(pixels, *arguments)``, computed and cached by region.
 
-        ``function`` must be a module-level function that treats each pixel (y, x) by itself: it gets all leading
-        axes of a region and returns any leading axes, given by ``shape``. ``arguments`` are hashable; a ``RefArray``
-        among them is read over the same region.
+        ``function`` must be a module-level function that treats each pixel (y, x) by itself: it
+        gets all leading axes of a region and returns any leading axes, given by ``shape``.
+        ``arguments`` are hashable; a ``RefArray`` among them is read over the same region.
         """
         kind = np.dtype(dtype or self.dtype)
         return RefArray(MappedPixels(self, function, arguments, kind), shape or self.shape, kind)
 
     def cut(self, y: int, x: int, ny: int, nx: int) -> "RefArray":
-        """The part of ``ny`` rows and ``nx`` columns whose corner is at row ``y`` and column ``x``."""
+        """The ``ny`` rows and ``nx`` columns whose corner is at row ``y`` and column ``x``."""
         shape = (*self.shape[:-2], ny, nx)
         if shape == self.shape:
             return self

@@ -1,7 +1,8 @@
 """Arrays of references kept in memory, shared by all threads of a process, bounded in bytes.
 
-A transformed reference (a dark averaged to the read pattern) is expensive and is wanted again by every further
-exposure of the same detector; two threads that want it at the same time must compute it once.
+A transformed reference (a dark averaged to the read pattern) is expensive and is wanted again by
+every further exposure of the same detector; two threads that want it at the same time must compute
+it once.
 """
 
 import os
@@ -13,11 +14,11 @@ from concurrent.futures import Future
 import numpy as np
 
 CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 512e6)))
-"""Bytes of reference arrays that a process keeps; set by the environment variable JWPIPE_REFERENCE_CACHE."""
+"""Bytes of reference arrays that a process keeps; JWPIPE_REFERENCE_CACHE in the environment."""
 
 
 class ArrayCache:
-    """Least recently used arrays, up to ``capacity`` bytes. Arrays handed out must not be written into."""
+    """The most recently used arrays, up to ``capacity`` bytes; nobody may write into them."""
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity

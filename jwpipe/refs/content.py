@@ -1,4 +1,4 @@
-"""What is in a reference file: its keywords and where its arrays lie. Headers are read once per process."""
+"""What is in a reference file: its keywords and where its arrays lie, read once per process."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ from jwpipe.refs.keywords import METADATA_PATHS, PATTERN_PATHS
 FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fits.fz")
 
 
-class ReferenceRefused(ExposureError):
-    """A reference file cannot be used; the message names file, type, what was found and what to do."""
+class ReferenceRefused(ExposureError):  # noqa: N818
+    """A reference file cannot be used; the message says which, what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """A file at one moment: what is remembered about it is valid as long as this does not change."""
+    """A file at one moment: what is remembered about it is valid while this does not change."""
 
     path: str
     mtime_ns: int
@@ -33,7 +33,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Extension:
-    """One HDU: its place in the file, and its pixels where they lie in the file uncompressed and unscaled."""
+    """One HDU: its place in the file, its pixels where they are neither compressed nor scaled."""
 
     index: int
     shape: tuple[int, ...]
@@ -62,7 +62,7 @@ def sha256(file: Stamp) -> str:
 
 @lru_cache(maxsize=4096)
 def keywords(file: Stamp) -> Mapping[str, Any]:
-    """The keywords of a reference file under their FITS names, whatever its format; only headers are read.
+    """The keywords of a reference file under their FITS names, whatever its format.
 
     Metadata without a FITS name keep their path (``meta.input_units``).
     """
@@ -165,7 +165,7 @@ def decoded(path: str, index: int) -> np.ndarray:
 
 
 def table(path: str, index: int) -> np.recarray[Any, Any]:
-    """A table as a native record array: field names in lower case, text as ``str`` without padding."""
+    """A table as native records: field names in lower case, text as ``str`` without padding."""
     from astropy.io import fits
 
     with fits.open(path, memmap=False) as hdus:

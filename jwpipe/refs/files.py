@@ -9,14 +9,27 @@ from typing import Any
 import numpy as np
 
 from jwpipe.refs import content
-from jwpipe.refs.array import CutPixels, DecodedPixels, FilePixels, RefArray, Source, StandardFlags
+from jwpipe.refs.array import DecodedPixels, FilePixels, RefArray, Source, StandardFlags
 from jwpipe.refs.content import Extension, ReferenceRefused, Stamp
 from jwpipe.refs.placement import Placement, cut
 from jwpipe.refs.quality import Translation, translation
 
 CUT_TYPES = frozenset(
-    "area bkg flat fringe gain linearity mask persat pictureframe readnoise saturation superbias "
-    "trapdensity".split()
+    {
+        "area",
+        "bkg",
+        "flat",
+        "fringe",
+        "gain",
+        "linearity",
+        "mask",
+        "persat",
+        "pictureframe",
+        "readnoise",
+        "saturation",
+        "superbias",
+        "trapdensity",
+    }
 )
 """Types on the detector's pixels, cut to the exposure's subarray."""
 
@@ -31,8 +44,8 @@ PIXEL_EXTENSIONS = frozenset({"sci", "dq", "err", "coeffs", "inv_coeffs"})
 class RefFile:
     """A reference file chosen for an exposure.
 
-    ``source`` says where it came from; ``science`` is the exposure's place on the detector, to which arrays are
-    cut (``None``: not cut).
+    ``source`` says where it came from; ``science`` is the exposure's place on the detector, to
+    which arrays are cut (``None``: not cut).
     """
 
     path: str
@@ -61,10 +74,11 @@ class RefFile:
         return Path(self.path).name
 
     def array(self, name: str, version: int = 1, dtype: Any = None) -> RefArray | None:
-        """The pixels of extension ``name`` (``sci dq err coeffs ...``), or ``None`` where the file has none.
+        """The pixels of extension ``name`` (``sci dq err coeffs ...``), ``None`` where there is none.
 
-        Floats come as float32 unless ``dtype`` says otherwise; ``dq`` as standard uint32 flags. Detector pixels are
-        cut to the exposure's subarray; ``ReferenceRefused`` where that is impossible.
+        Floats come as float32 unless ``dtype`` says otherwise; ``dq`` as standard uint32 flags.
+        Detector pixels are cut to the exposure's subarray; ``ReferenceRefused`` where that is
+        impossible.
         """
         extension = self._extension(name, version)
         if extension is None or extension.is_table or not extension.shape:
@@ -74,12 +88,13 @@ class RefFile:
         return array if region is None else array.cut(region.y, region.x, region.ny, region.nx)
 
     def table(self, name: str, version: int = 1) -> np.recarray[Any, Any]:
-        """The rows of a table: a native record array, field names in lower case, text as ``str``."""
+        """The rows of a table as native records: names in lower case, text as ``str``."""
         extension = self._extension(name, version)
         if extension is None or not extension.is_table:
             tables = [key.upper() for (key, _), each in self._extensions.items() if each.is_table]
             raise ReferenceRefused(
-                f"{self.path}: {self.type} reference without a table {name.upper()}; it has {tables}"
+                f"{self.path}: {self.type} reference without a table {name.upper()}; "
+                f"it has {tables}"
             )
         return _table(self.stamp, extension.index)
 
@@ -110,9 +125,9 @@ class RefFile:
             return None
         if self.type in WHOLE_TYPES and shape[-2:] != (self.science.ny, self.science.nx):
             raise ReferenceRefused(
-                f"{self.path}: {self.type} reference of {shape[-2]} x {shape[-1]} pixels, the exposure has "
-                f"{self.science.ny} x {self.science.nx}; {self.type} references are not cut: "
-                "give the one of this subarray"
+                f"{self.path}: {self.type} reference of {shape[-2]} x {shape[-1]} pixels, "
+                f"the exposure has {self.science.ny} x {self.science.nx}; "
+                f"{self.type} references are not cut: give the one of this subarray"
             )
         if self.type not in CUT_TYPES:
             return None

@@ -1,7 +1,8 @@
-"""Keywords that references are selected by: their FITS names, their names in ASDF trees, and who uses which.
+"""Keywords that references are selected by: their names in FITS and ASDF, and who uses which.
 
-The JWST calibration data system selects a reference of a type by a few keywords of the exposure; which ones depends
-on the instrument. The tables here are those of its public documentation for the operational rules.
+The JWST calibration data system selects a reference of a type by a few keywords of the exposure;
+which ones depends on the instrument. The tables here are those of its public documentation for the
+operational rules.
 """
 
 METADATA_PATHS = {
@@ -45,7 +46,7 @@ METADATA_PATHS = {
     "PIXAR_SR": "meta.photometry.pixelarea_steradians",
     "PIXAR_A2": "meta.photometry.pixelarea_arcsecsq",
 }
-"""FITS keyword -> path in the metadata tree of ASDF files and of the calibration data system's rules."""
+"""FITS keyword -> path in the metadata tree of ASDF files and of the rules of selection."""
 
 PATTERNS = {
     "P_EXP_TY": "EXP_TYPE",
@@ -60,7 +61,7 @@ PATTERNS = {
     "P_READPA": "READPATT",
     "P_CORONM": "CORONMSK",
 }
-"""Keyword that lists the values a reference is registered for (``A|B|``) -> the keyword that it widens."""
+"""Keyword that lists the values of a reference (``A|B|``) -> the keyword that it widens."""
 
 PATTERN_PATHS = {
     "P_EXP_TY": "meta.exposure.p_exptype",
@@ -180,7 +181,13 @@ _SELECTION: dict[str, dict[str, str]] = {
     "wavelengthrange": {"*": "EXP_TYPE"},
 }
 
-_PARAMETER_FILES = "EXP_TYPE DETECTOR FILTER PUPIL GRATING BAND SUBARRAY READPATT TSOVISIT VISITYPE CROWDFLD LAMP OPMODE"
+KNOWN_TYPES = frozenset(_SELECTION)
+"""The reference types of the JWST pipeline's steps."""
+
+_PARAMETER_FILES = (
+    "EXP_TYPE DETECTOR FILTER PUPIL GRATING BAND SUBARRAY READPATT TSOVISIT VISITYPE CROWDFLD LAMP "
+    "OPMODE"
+)
 
 _UNKNOWN_TYPE = "DETECTOR EXP_TYPE FILTER PUPIL GRATING CHANNEL BAND MODULE READPATT SUBARRAY"
 
@@ -188,8 +195,8 @@ _UNKNOWN_TYPE = "DETECTOR EXP_TYPE FILTER PUPIL GRATING CHANNEL BAND MODULE READ
 def selection_keywords(reftype: str, instrument: str) -> tuple[str, ...]:
     """The keywords that decide between references of a type, apart from INSTRUME and the date.
 
-    A keyword is compared only where the reference has it. Parameter files (``pars-*``) and types that the table
-    does not know are compared in all keywords that such files carry.
+    A keyword is compared only where the reference has it. Parameter files (``pars-*``) and types
+    that the table does not know are compared in all keywords that such files carry.
     """
     if reftype.startswith("pars-"):
         return tuple(_PARAMETER_FILES.split())
@@ -198,5 +205,5 @@ def selection_keywords(reftype: str, instrument: str) -> tuple[str, ...]:
 
 
 def normal_type(name: object) -> str:
-    """A reference type as it is written here: lower case, without the underscores of older files."""
+    """A reference type as written here: lower case, without the underscores of older files."""
     return str(name).strip().lower().replace("_", "")

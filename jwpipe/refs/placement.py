@@ -31,7 +31,7 @@ def full_frame(instrument: str) -> Placement:
 
 
 def placement(keywords: Mapping[str, Any]) -> Placement | None:
-    """The rectangle that the keywords SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 give, ``None`` where one is missing."""
+    """The rectangle that SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2 give, ``None`` without them."""
     values = [keywords.get(key) for key in ("SUBSTRT1", "SUBSTRT2", "SUBSIZE1", "SUBSIZE2")]
     if any(value is None for value in values):
         return None
@@ -43,8 +43,8 @@ def cut(
 ) -> Placement:
     """The part of a reference array that covers the exposure, counted from 0 within the array.
 
-    ``shape`` wins over SUBSIZE keywords that disagree with it. Raises ``ReferenceRefused`` where the place of the
-    array on the detector is unknown or the exposure reaches outside it.
+    ``shape`` wins over SUBSIZE keywords that disagree with it. Raises ``ReferenceRefused`` where
+    the place of the array on the detector is unknown or the exposure reaches outside it.
     """
     ny, nx = shape[-2:]
     reference = placement(keywords)
@@ -52,8 +52,9 @@ def cut(
         reference = full_frame(str(keywords.get("INSTRUME", "")))
         if (ny, nx) != (reference.ny, reference.nx):
             raise ReferenceRefused(
-                f"{name}: array of {ny} x {nx} pixels without SUBSTRT1, SUBSTRT2, SUBSIZE1, SUBSIZE2; "
-                "its place on the detector is unknown; add these keywords to its primary header"
+                f"{name}: array of {ny} x {nx} pixels without SUBSTRT1, SUBSTRT2, SUBSIZE1, "
+                "SUBSIZE2; its place on the detector is unknown; "
+                "add these keywords to its primary header"
             )
     if reference.x < 1 or reference.y < 1:
         raise ReferenceRefused(
@@ -64,7 +65,7 @@ def cut(
     x, y = science.x - reference.x, science.y - reference.y
     if x < 0 or y < 0 or x + science.nx > nx or y + science.ny > ny:
         raise ReferenceRefused(
-            f"{name}: covers {Placement(reference.x, reference.y, nx, ny)}, the exposure needs {science}; "
-            "give a reference of this subarray or of the full frame"
+            f"{name}: covers {Placement(reference.x, reference.y, nx, ny)}, "
+            f"the exposure needs {science}; give a reference of this subarray or of the full frame"
         )
     return Placement(x, y, science.nx, science.ny)
