@@ -1,36 +1,51 @@
-"""The ASDF extension of a product: the gwcs, and metadata that have no keyword."""
+"""The ASDF extension of a product: the gwcs, metadata without a keyword, and the provenance."""
 
 from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jwpipe.exposure import ExposureError
+import numpy as np
 
-_WCS = (b"gwcs/wcs-", b"/gwcs/")
-_OWN = b"\njwpipe:"
+from jwpipe.exposure import ExposureError
+from jwpipe.io.keywords import array_paths, metadata, without_keywords
+
+STANDARD = "1.6.0"
+NDARRAY = "tag:stsci.edu:asdf/core/ndarray-1.1.0"
+OWN = "jwpipe"
+_MARKS = (b"gwcs/wcs-", b"\njwpipe:")
+_MADE_ANEW = ("asdf_library", "history", "_fits_hash", "extra_fits", OWN)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """What opening takes out of the tree: the rest waits, as bytes, until the product is written again."""
+    """What opening takes out of the tree; the rest waits, as bytes, until the product is written again."""
 
     wcs: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def read_tree(raw: bytes, path: str) -> Tree:
+@dataclass(frozen=True)
+class Array:
+    """An array that lives in an extension of the same file."""
+
+    extension: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def read_tree(raw: bytes, where: str) -> Tree:
     """The gwcs and the history in the ASDF extension ``raw``; nothing is parsed where it has neither."""
-    if not any(mark in raw for mark in (*_WCS, _OWN)):
+    if not any(mark in raw for mark in _MARKS):
         return Tree()
-    tree = parse(raw, path)
-    own = tree.get("jwpipe", {})
-    return Tree(tree.get("meta", {}).get("wcs"), list(own.get("history", [])))
+    tree = parse(raw, where)
+    return Tree(tree.get("meta", {}).get("wcs"), list(tree.get(OWN, {}).get("history", [])))
 
 
-def parse(raw: bytes, path: str) -> dict[str, Any]:
+def parse(raw: bytes, where: str) -> dict[str, Any]:
     """The whole tree as Python objects; arrays that live in other extensions stay references."""
     import asdf
 
@@ -43,5 +58,76 @@ def parse(raw: bytes, path: str) -> dict[str, Any]:
                     return dict(file.tree)
     except Exception as error:
         raise ExposureError(
-            f"{path}: its ASDF extension cannot be read ({error}); the file is damaged or needs a newer asdf or gwcs"
+            f"{where}: its ASDF extension cannot be read ({error}); the file is damaged or needs a newer asdf or gwcs"
         ) from error
+
+
+def rest_of_tree(raw: bytes, model: str, where: str) -> dict[str, Any]:
+    """What stands nowhere else: not in keywords, not in extensions, not the gwcs."""
+    if not raw:
+        return {}
+    tree = {k: v for k, v in parse(raw, where).items() if k not in _MADE_ANEW and not _elsewhere(v)}
+    meta = {k: v for k, v in tree.get("meta", {}).items() if k != "wcs"}
+    return without_keywords(tree | {"meta": meta}, model)
+
+
+def _elsewhere(node: Any) -> bool:
+    """Whether a node is an array in another extension; only its source, a text, tells."""
+    return isinstance(getattr(node, "_source", None), str)
+
+
+def write_tree(
+    model: str,
+    headers: Mapping[str, Mapping[str, Any]],
+    attrs: Mapping[str, Any],
+    arrays: list[Array],
+) -> bytes:
+    """The content of the ASDF extension of a product with these headers and arrays."""
+    import asdf
+
+    tree = rest_of_tree(attrs.get("asdf", b""), model, str(attrs.get("filename", "")))
+    _merge(tree, metadata(model, headers))
+    if attrs.get("wcs") is not None:
+        tree.setdefault("meta", {})["wcs"] = attrs["wcs"]
+    if attrs.get("history"):
+        tree[OWN] = {"history": list(attrs["history"])}
+    names = array_paths(model)
+    for array in arrays:
+        tree[names.get(array.extension, array.extension.lower())] = _reference(array)
+    buffer = io.BytesIO()
+    asdf.AsdfFile(tree, version=STANDARD).write_to(buffer)
+    return buffer.getvalue()
+
+
+def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for name, value in other.items():
+        if isinstance(value, dict) and isinstance(tree.get(name), dict):
+            _merge(tree[name], value)
+        else:
+            tree[name] = value
+
+
+def _reference(array: Array) -> Any:
+    from asdf.tagged import TaggedDict
+
+    fields = {
+        "source": f"fits:{array.extension},1",
+        "datatype": _datatype(array.dtype),
+        "byteorder": "big",
+        "shape": list(array.shape),
+    }
+    return TaggedDict(fields, NDARRAY)
+
+
+def _datatype(dtype: np.dtype[Any]) -> Any:
+    """The ASDF name of a numpy type; a list of columns for the rows of a table."""
+    if dtype.names:
+        return [_column(name, dtype[name]) for name in dtype.names]
+    if dtype.kind == "S":
+        return ["ascii", dtype.itemsize]
+    return "bool8" if dtype.kind == "b" else dtype.name
+
+
+def _column(name: str, dtype: np.dtype[Any]) -> dict[str, Any]:
+    column = {"name": name, "datatype": _datatype(dtype.base), "byteorder": "big"}
+    return column | ({"shape": list(dtype.shape)} if dtype.shape else {})

@@ -94,7 +94,9 @@ def format_card(keyword: str, value: Any, comment: str = "") -> Iterator[str]:
         for line in lines:
             yield from _commentary(keyword, str(line))
         return
-    head = f"{keyword:8}= " if len(keyword) <= 8 and " " not in keyword else f"HIERARCH {keyword} = "
+    head = (
+        f"{keyword:8}= " if len(keyword) <= 8 and " " not in keyword else f"HIERARCH {keyword} = "
+    )
     if isinstance(value, str):
         yield from _text_cards(head, _printable(value), comment)
         return

@@ -175,14 +175,19 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
         images = {h.name.lower(): h for h in hdus[1:] if h.is_image and h.version == 1}
         science = _science(hdus, path)
         tables = {h.name: _table(source, h, path) for h in hdus if h.is_table and h.name != "ASDF"}
-        raw = next((source.read(h.offset, h.offset + h.size) for h in hdus if h.name == "ASDF"), b"")
+        raw = next(
+            (source.read(h.offset, h.offset + h.size) for h in hdus if h.name == "ASDF"), b""
+        )
         arrays = {name: _pixels(path, source, hdu) for name, hdu in images.items()}
     primary = hdus[0].keywords()
     product = product_of(path, primary, science.keywords())
     tree = read_tree(raw, path)
     dims = {name: _dims(name, hdu.shape, science.shape) for name, hdu in images.items()}
     exposure = xr.Dataset(
-        {name: lazy(array, dims[name], images[name].header.get("BUNIT"), chunks) for name, array in arrays.items()},
+        {
+            name: lazy(array, dims[name], images[name].header.get("BUNIT"), chunks)
+            for name, array in arrays.items()
+        },
         attrs={
             "primary": primary,
             "sci": science.keywords(),
@@ -213,7 +218,9 @@ def _science(hdus: Iterable[Hdu], path: str) -> Hdu:
             "give exposures with one SCI image"
         )
     if found[0].header["NAXIS"] not in SCIENCE_DIMS:
-        raise ExposureError(f"{path}: SCI has {found[0].header['NAXIS']} dimensions; expected 2, 3 or 4")
+        raise ExposureError(
+            f"{path}: SCI has {found[0].header['NAXIS']} dimensions; expected 2, 3 or 4"
+        )
     return found[0]
 
 

@@ -57,9 +57,7 @@ def product_of(path: str, primary: Mapping[str, Any], sci: Mapping[str, Any]) ->
     return ""
 
 
-def product_name(
-    source: str, suffix: str, *, asn_id: str = "", extension: str = ".fits"
-) -> str:
+def product_name(source: str, suffix: str, *, asn_id: str = "", extension: str = ".fits") -> str:
     """The file name of a product made of ``source``: its suffix replaced, ``asn_id`` put before it where given.
 
     >>> product_name("jw01345001001_02201_00001_nrca1_cal.fits", "crf", asn_id="o001")

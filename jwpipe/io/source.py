@@ -87,7 +87,9 @@ def remote_source(path: str) -> Source:
     try:
         info = filesystem.info(name)
     except (OSError, ValueError) as error:
-        raise ExposureError(f"{path}: cannot be read ({error}); check address and rights") from error
+        raise ExposureError(
+            f"{path}: cannot be read ({error}); check address and rights"
+        ) from error
     if info.get("type") == "directory":
         raise ExposureError(f"{path}: a folder, expected a file; name one file of it")
     stamp = hash(str(info.get("ETag") or info.get("mtime") or info.get("created") or 0))
@@ -105,7 +107,9 @@ def fetch(path: str, ranges: list[tuple[int, int]]) -> list[bytes]:
     """The bytes of each (start, stop) of a remote file, by range requests."""
     filesystem, name = _filesystem(path)
     starts, stops = zip(*ranges, strict=True)
-    pieces = filesystem.cat_ranges([name] * len(ranges), list(starts), list(stops), on_error="raise")
+    pieces = filesystem.cat_ranges(
+        [name] * len(ranges), list(starts), list(stops), on_error="raise"
+    )
     for piece, (start, stop) in zip(pieces, ranges, strict=True):
         if len(piece) != stop - start:
             raise ExposureError(
@@ -147,7 +151,9 @@ def _unpack(path: str, stamp: int) -> IO[bytes]:  # noqa: ARG001  a changed file
             shutil.copyfileobj(plain, target, 1 << 20)
     except (OSError, EOFError) as error:
         target.close()
-        raise ExposureError(f"{path}: the gzip file is damaged ({error}); fetch it again") from error
+        raise ExposureError(
+            f"{path}: the gzip file is damaged ({error}); fetch it again"
+        ) from error
     target.flush()
     return target
 

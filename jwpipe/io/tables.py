@@ -105,15 +105,15 @@ def read_table(content: bytes, header: Mapping[str, Any], where: str) -> np.ndar
     return table
 
 
-def table_content(table: np.ndarray) -> tuple[list[tuple[str, Any]], bytes]:
-    """The header keywords that describe ``table``'s columns, and its rows as they lie in a file."""
+def table_content(table: np.ndarray) -> tuple[list[tuple[str, Any]], bytes, int]:
+    """The keywords that describe ``table``'s columns, its rows as they lie in a file, and the bytes of a row."""
     columns = [_column_of(name, table.dtype[name]) for name in table.dtype.names or ()]
     stored = np.empty(len(table), [(column.name, column.stored) for column in columns])
     cards: list[tuple[str, Any]] = []
     for n, column in enumerate(columns, 1):
         stored[column.name] = column.to_stored(table[column.name])
         cards += _describe(n, column)
-    return cards, stored.tobytes()
+    return cards, stored.tobytes(), stored.dtype.itemsize
 
 
 def _column_of(name: str, dtype: np.dtype[Any]) -> Column:

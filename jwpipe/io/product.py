@@ -1,0 +1,85 @@
+"""Products being written: under a temporary name until all their pixels are there.
+
+``prepare`` puts down everything but the pixels and says which array goes where; ``store`` computes the pixels of any
+number of products in one graph, so that products made of the same pixels (rate and rateints) share the work, and then
+gives each its name. Whatever happens on the way, no half-written product is left under a product's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dask
+import dask.array as da
+
+from jwpipe.exposure import ExposureError
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A product whose pixels are still to come: ``arrays[k]`` belongs into ``targets[k]``."""
+
+    path: Path
+    temporary: Path
+    arrays: tuple[da.Array, ...]
+    targets: tuple[Any, ...]
+
+    def finish(self) -> Path:
+        """Give the complete product its name, in place of an older one."""
+        try:
+            if self.temporary.is_dir() and self.path.exists():
+                remove(self.path)
+            self.temporary.replace(self.path)
+        except OSError as error:
+            self.discard()
+            raise unwritable(self.path, error) from error
+        return self.path
+
+    def discard(self) -> None:
+        """Remove what was written so far."""
+        remove(self.temporary)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """The name in the same folder under which ``path`` is written."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+
+
+def unwritable(path: Path, error: OSError) -> ExposureError:
+    """What to tell about a product that cannot be written."""
+    reasons = {
+        errno.ENOSPC: "the disk is full; free space or choose another output folder",
+        errno.EDQUOT: "the disk quota is used up; free space or choose another output folder",
+        errno.EACCES: "no permission to write into this folder; choose another output folder",
+        errno.EROFS: "the file system is read-only; choose another output folder",
+        errno.ENOENT: "the folder does not exist on the machine that writes; all workers must share the output folder",
+    }
+    return ExposureError(f"{path}: cannot be written: {reasons.get(error.errno or 0, str(error))}")
+
+
+def store(products: Sequence[Pending], **options: Any) -> list[Path]:
+    """Compute the pixels of all ``products`` in one graph, then name them; ``options`` go to ``dask.compute``."""
+    try:
+        arrays = [array for product in products for array in product.arrays]
+        targets = [target for product in products for target in product.targets]
+        if arrays:
+            dask.compute(da.store(arrays, targets, lock=False, compute=False), **options)
+    except BaseException:
+        for product in products:
+            product.discard()
+        raise
+    return [product.finish() for product in products]
