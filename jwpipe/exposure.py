@@ -78,7 +78,7 @@ class Header(Mapping[str, Any]):
 
     def get(self, keyword: str, default: Any = None) -> Any:
         """The value of ``keyword``, or ``default`` where neither header has it."""
-        return self[keyword] if keyword in self else default
+        return self._sci.get(keyword, self._primary.get(keyword, default))
 
     def __iter__(self) -> Iterator[str]:
         yield from self._sci

@@ -83,7 +83,8 @@ def prepare(
         crds=settings.crds,
         optional=frozenset(types) - required,
     )
-    return Prepared(exposure, tuple(_with_references(p, references) for p in planned), references)
+    final = tuple(_with_references(p, references, keywords) for p in planned)
+    return Prepared(exposure, final, references)
 
 
 def _crds_parameters(
@@ -101,12 +102,16 @@ def _planned(step: AnyStep, params: Params, keywords: Header) -> Planned:
     return Planned(step, params, reason)
 
 
-def _with_references(planned: Planned, references: References) -> Planned:
-    """Leave a step out where a reference that it cannot do without is N/A."""
-    for kind in planned.step.reference_types:
-        if planned.runs and kind not in planned.step.optional_types and references[kind] is None:
-            return Planned(planned.step, planned.params, f"reference {kind} is N/A")
-    return planned
+def _with_references(planned: Planned, references: References, keywords: Header) -> Planned:
+    """Leave a step out where a reference that it cannot do without is N/A or does not suit."""
+    step, params = planned.step, planned.params
+    if not planned.runs:
+        return planned
+    for kind in step.reference_types:
+        if kind not in step.optional_types and references[kind] is None:
+            return Planned(step, params, f"reference {kind} is N/A")
+    unsuitable = step.unsuitable(references, keywords, params) if isinstance(step, Step) else ""
+    return Planned(step, params, unsuitable)
 
 
 def bind(planned: Planned, references: References, keywords: Header) -> Bound:
@@ -117,9 +122,7 @@ def bind(planned: Planned, references: References, keywords: Header) -> Bound:
         arrays = step.prepare(references, keywords, planned.params)
     else:
         arrays = tuple(_reference(references, ref) for ref in step.refs)
-    return Bound(
-        step, step.keywords(keywords, planned.params), arrays, step.halo(planned.params)
-    )
+    return Bound(step, step.keywords(keywords, planned.params), arrays, step.halo(planned.params))
 
 
 def _reference(references: References, ref: str) -> Any:

@@ -97,7 +97,9 @@ class Reporter:
         console = Console()
         console.print(table)
         failed = sum(bool(outcome.error) for outcome in outcomes)
-        console.print(f"{len(outcomes) - failed} done, {failed} failed; peak memory {peak / MIB:.0f} MiB")
+        console.print(
+            f"{len(outcomes) - failed} done, {failed} failed; peak memory {peak / MIB:.0f} MiB"
+        )
 
 
 def _escaped(text: str) -> str:
@@ -163,7 +165,9 @@ def print_steps(name: str | None) -> None:
 
 def _print_parameters(console: Console, step: Any) -> None:
     references = ", ".join(step.reference_types) or "none"
-    table = Table("parameter", "default", "meaning", title=f"{step.name}  (references: {references})")
+    table = Table(
+        "parameter", "default", "meaning", title=f"{step.name}  (references: {references})"
+    )
     for field, info in step.params.model_fields.items():
         table.add_row(field, repr(info.default), _escaped(info.description or ""))
     console.print(table)

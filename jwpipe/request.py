@@ -124,9 +124,7 @@ def request_of(
     check_steps(layers, known)
     check_steps([{name: {} for name in save}], {*known, *pipelines})
     settings = Settings(tuple(Path(each) for each in refs), _overrides(overrides), tuple(layers))
-    return Request(
-        pipelines, single, tuple(inputs), Path(output), settings, frozenset(save), form
-    )
+    return Request(pipelines, single, tuple(inputs), Path(output), settings, frozenset(save), form)
 
 
 def _known_steps(pipelines: Sequence[str], single: str) -> set[str]:

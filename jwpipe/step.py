@@ -9,7 +9,7 @@ An *exposure step* takes a lazy Dataset and gives a lazy Dataset back (assign_wc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,10 @@ def _no_reason(header: Header, params: Any) -> str:
     return ""
 
 
+def _suits(references: References, header: Header, params: Any) -> str:
+    return ""
+
+
 def _own_parameters(header: Header, params: Params) -> dict[str, Any]:
     return params.own()
 
@@ -84,10 +88,12 @@ class Step:
     ``None`` for it and returns ``None``). Missing ``groupdq`` and ``pixeldq`` arrive as zeros.
     ``refs`` are ``"type.variable"``: arrays of reference files, cut to the rows at hand; ``?`` as above.
     ``keywords(header, params)`` gives the kernel's keyword arguments: scalars, resolved once per exposure.
-    ``applies(header, params)`` gives the reason to skip the step for this exposure, or ``""``.
+    ``applies(header, params)`` gives the reason to skip the step for this exposure, or ``""``;
+    ``unsuitable(references, header, params)`` likewise, once the references are chosen.
     ``halo(params)`` is the number of neighbouring rows that the kernel looks at.
-    ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where a reference must
-    be transformed first (the dark averaged to the read pattern); pixel arrays among them are ``RefArray``.
+    ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where
+    a reference must be transformed first (the dark averaged to the read pattern); pixel arrays
+    among them are ``RefArray``.
     """
 
     name: str
@@ -99,6 +105,7 @@ class Step:
     keywords: Callable[[Header, Any], dict[str, Any]] = _own_parameters
     applies: Callable[[Header, Any], str] = _no_reason
     halo: Callable[[Any], int] = _no_halo
+    unsuitable: Callable[[References, Header, Any], str] = _suits
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None
 
@@ -131,5 +138,15 @@ class ExposureStep:
         return self.refs
 
 
-AnyStep = Step | ExposureStep
-Parameters = Mapping[str, Params]
+@dataclass(frozen=True, eq=False)
+class CombiningStep:
+    """A step on many exposures together; ``mosaic.py`` calls its functions, here is what users see of it."""
+
+    name: str
+    params: type[Params]
+    reference_types: tuple[str, ...] = ()
+    optional_types: frozenset[str] = frozenset()
+    applies: Callable[[Header, Any], str] = _no_reason
+
+
+AnyStep = Step | ExposureStep | CombiningStep

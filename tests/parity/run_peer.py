@@ -19,7 +19,7 @@ def keep_crds_out(overrides: dict[str, str]) -> None:
     """Answer the reference look-ups from the overrides; the peer asks CRDS even when all are given."""
     from stpipe import crds_client
 
-    def references(parameters, reference_file_types, observatory):  # noqa: ARG001
+    def references(parameters, reference_file_types, observatory):
         return {kind: overrides.get(kind, "N/A") for kind in reference_file_types}
 
     crds_client.get_multiple_reference_paths = references
