@@ -32,7 +32,7 @@ class PixelMapError(ValueError):
 
 
 @inline
-def _stencil(position, nodes):  # type: ignore[no-untyped-def]
+def _stencil(position: float, nodes: int) -> tuple[int, float, float, float, float]:
     """Find the four nodes around ``position`` (in nodes), one-sided at the edges.
 
     Returns the first of them and their cubic Lagrange weights.
@@ -49,7 +49,9 @@ def _stencil(position, nodes):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fill(nodes, spacing, corner, out):  # type: ignore[no-untyped-def]
+def _fill(
+    nodes: np.ndarray, spacing: tuple[float, float], corner: tuple[int, int], out: np.ndarray
+) -> None:
     """Interpolate ``nodes`` (gy, gx, 2) at pixels from ``corner`` on, into ``out`` (ny, 2 nx)."""
     gy, gx = nodes.shape[:2]
     ny, width = out.shape
