@@ -69,12 +69,12 @@ def run_chain(
     exposure: xr.Dataset, steps: Sequence[Bound], outputs: Sequence[str]
 ) -> dict[str, xr.DataArray]:
     """The lazy ``outputs`` of a run of steps on an exposure, cut into row blocks."""
-    names = [n for n in needed([b.step for b in steps], outputs) if n in exposure]
+    wanted = needed([b.step for b in steps], outputs)
+    # Flags that the exposure does not carry yet are made in the shape of its pixels.
+    names = [n for n in dict.fromkeys(["sci", *wanted]) if n in exposure]
     sizes = {str(dim): size for dim, size in exposure.sizes.items()}
     chain = Chain(tuple(steps), sizes["y"], sizes["x"], tuple(names), tuple(outputs))
-    inputs: list[Input] = [
-        source_of(exposure[n]) or da.asarray(exposure[n].data) for n in names
-    ]
+    inputs: list[Input] = [source_of(exposure[n]) or da.asarray(exposure[n].data) for n in names]
     planes = sizes.get("integration", 1) * sizes.get("group", 1)
     heights = row_blocks(chain.ny, planes)
     specs = [variable_spec(name, exposure) for name in outputs]

@@ -57,8 +57,8 @@ def _suits(references: References, header: Header, params: Any) -> str:
     return ""
 
 
-def _own_parameters(header: Header, params: Params) -> dict[str, Any]:
-    return params.own()
+def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
+    return {}
 
 
 def _no_halo(params: Any) -> int:
@@ -102,7 +102,7 @@ class Step:
     writes: tuple[str, ...]
     refs: tuple[str, ...] = ()
     params: type[Params] = Params
-    keywords: Callable[[Header, Any], dict[str, Any]] = _own_parameters
+    keywords: Callable[[Header, Any], dict[str, Any]] = _no_keywords
     applies: Callable[[Header, Any], str] = _no_reason
     halo: Callable[[Any], int] = _no_halo
     unsuitable: Callable[[References, Header, Any], str] = _suits
