@@ -83,8 +83,6 @@ def write_tree(
     arrays: list[Array],
 ) -> bytes:
     """The content of the ASDF extension of a product with these headers and arrays."""
-    import asdf
-
     tree = rest_of_tree(attrs.get("asdf", b""), model, str(attrs.get("filename", "")))
     _merge(tree, metadata(model, headers))
     if attrs.get("wcs") is not None:
@@ -94,6 +92,13 @@ def write_tree(
     names = array_paths(model)
     for array in arrays:
         tree[names.get(array.extension, array.extension.lower())] = _reference(array)
+    return dump(tree)
+
+
+def dump(tree: dict[str, Any]) -> bytes:
+    """``tree`` as an ASDF file."""
+    import asdf
+
     buffer = io.BytesIO()
     asdf.AsdfFile(tree, version=STANDARD).write_to(buffer)
     return buffer.getvalue()

@@ -30,9 +30,10 @@ from jwpipe.io.source import GZIP, LocalSource, Source, is_remote, remote_source
 from jwpipe.io.tables import read_table
 
 STORED = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
-STRUCTURAL = frozenset(
-    "SIMPLE BITPIX NAXIS EXTEND XTENSION PCOUNT GCOUNT BSCALE BZERO EXTNAME EXTVER EXTLEVEL CHECKSUM DATASUM".split()
-)
+STRUCTURAL = frozenset((
+    "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT", "BSCALE", "BZERO",
+    "EXTNAME", "EXTVER", "EXTLEVEL", "CHECKSUM", "DATASUM",
+))  # fmt: skip
 MAX_HEADER_BLOCKS = 2000
 SCIENCE_DIMS = {2: IMAGE, 3: CUBE, 4: RAMP}
 
@@ -164,7 +165,8 @@ def _ends(block: bytes) -> bool:
 
 def _cut_short(path: str, found: int, expected: int) -> ExposureError:
     return ExposureError(
-        f"{path}: the file is cut short: {found} bytes found, at least {expected} expected by its headers; fetch it again"
+        f"{path}: the file is cut short: {found} bytes found, at least {expected} expected by its "
+        "headers; fetch it again"
     )
 
 

@@ -8,12 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from jwpipe.io.product import unwritable
 
 
 @dataclass(frozen=True)
@@ -46,23 +43,20 @@ class FitsTarget:
         return axis
 
     def _write(self, file: int, pixel: int, values: np.ndarray) -> None:
-        rest = memoryview(stored(values, self.dtype).reshape(-1).view(np.uint8))
+        rest = stored(values, self.dtype).reshape(-1).view(np.uint8).data
         position = self.offset + pixel * self.dtype.itemsize
         while rest:
             try:
                 written = os.pwrite(file, rest, position)
             except OSError as error:
-                raise unwritable(Path(self.path), error) from error
+                raise OSError(error.errno, error.strerror, self.path) from error
             position += written
             rest = rest[written:]
 
 
 @contextmanager
 def _opened(path: str) -> Iterator[int]:
-    try:
-        file = os.open(path, os.O_WRONLY)
-    except OSError as error:
-        raise unwritable(Path(path), error) from error
+    file = os.open(path, os.O_WRONLY)
     try:
         yield file
     finally:

@@ -27,9 +27,10 @@ from jwpipe.io.product import Pending, temporary_name, unwritable
 from jwpipe.io.tables import table_content
 
 ORDER = (
-    "SCI ERR DQ PIXELDQ GROUPDQ ZEROFRAME REFOUT AREA WAVELENGTH CON WHT AVDRKCUR GROUP INT_TIMES "
-    "INT_TIMES_STRIPE VAR_POISSON VAR_RNOISE VAR_FLAT HDRTAB"
-).split()
+    "SCI", "ERR", "DQ", "PIXELDQ", "GROUPDQ", "ZEROFRAME", "REFOUT", "AREA", "WAVELENGTH",
+    "CON", "WHT", "AVDRKCUR", "GROUP", "INT_TIMES", "INT_TIMES_STRIPE", "VAR_POISSON",
+    "VAR_RNOISE", "VAR_FLAT", "HDRTAB",
+)  # fmt: skip
 FLAG_TYPES = {"dq": "u4", "pixeldq": "u4", "mask": "u4", "groupdq": "u1", "con": "i4"}
 RAW_VARIABLES = ("sci", "zeroframe", "refout")
 MODELS = {"uncal": "Level1bModel", "ramp": "RampModel", "segm": "SegmentationMapModel"}

@@ -1,6 +1,7 @@
 """File names of products: the suffix that says what a file holds, and how one name is made of another.
 
-Source: the naming scheme of JWST data products (jw<program><observation><visit>_<group>_<exposure>_<detector>_<suffix>).
+Source: the naming scheme of JWST data products
+(``jw<program><observation><visit>_<group>_<exposure>[-seg<nnn>]_<detector>_<suffix>``).
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-SUFFIXES = frozenset(
-    """
-    uncal ramp rate rateints dark fitopt cal calints bsub bsubints i2d s2d s3d x1d x1dints c1d crf crfints cat segm
-    phot whtlt psfstack psfalign psfsub ami-oi aminorm-oi wfscmb mbsub blot median outlier_i2d outlier_s2d
-    group_scale dq_init emicorr saturation ipc superbias refpix firstframe lastframe reset linearity rscd dark_current
-    charge_migration jump picture_frame clean_flicker_noise persistence ramp_fit gain_scale bkg_subtract
-    assign_wcs flat_field photom resample tweakreg skymatch outlier_detection source_catalog
-    """.split()
-)
+SUFFIXES = frozenset((
+    "uncal", "ramp", "rate", "rateints", "dark", "fitopt", "cal", "calints", "bsub", "bsubints",
+    "i2d", "s2d", "s3d", "x1d", "x1dints", "c1d", "crf", "crfints", "cat", "segm", "phot",
+    "whtlt", "psfstack", "psfalign", "psfsub", "ami-oi", "aminorm-oi", "wfscmb", "mbsub",
+    "blot", "median", "outlier_i2d", "outlier_s2d", "group_scale", "dq_init", "emicorr",
+    "saturation", "ipc", "superbias", "refpix", "firstframe", "lastframe", "reset", "linearity",
+    "rscd", "dark_current", "charge_migration", "jump", "picture_frame", "clean_flicker_noise",
+    "persistence", "ramp_fit", "gain_scale", "bkg_subtract", "assign_wcs", "flat_field",
+    "photom", "resample", "tweakreg", "skymatch", "outlier_detection", "source_catalog",
+))  # fmt: skip
 _EXTENSION = re.compile(r"\.(fits(\.gz)?|fit|fts|zarr|asdf|ecsv|json|png)$", re.IGNORECASE)
 _SEGMENT = re.compile(r"-seg\d{3}(?=_|$)")
 _BY_LONGEST = sorted(SUFFIXES, key=len, reverse=True)
@@ -32,7 +34,7 @@ def split_suffix(path: str) -> tuple[str, str]:
     """The root of a product's name and its suffix (``""`` where it has no known one)."""
     name = stem(path)
     for suffix in _BY_LONGEST:
-        if name.endswith(f"_{suffix}"):
+        if name.endswith((f"_{suffix}", f"-{suffix}")):
             return name[: -len(suffix) - 1], suffix
     return name, ""
 

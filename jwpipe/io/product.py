@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask
 import dask.array as da
 
 from jwpipe.exposure import ExposureError
@@ -72,14 +71,32 @@ def unwritable(path: Path, error: OSError) -> ExposureError:
 
 
 def store(products: Sequence[Pending], **options: Any) -> list[Path]:
-    """Compute the pixels of all ``products`` in one graph, then name them; ``options`` go to ``dask.compute``."""
+    """Compute the pixels of all ``products`` in one graph, then name them; ``options`` go to ``dask.compute``.
+
+    Raises
+    ------
+    ExposureError
+        The disk is full, or a product cannot be written; none of ``products`` is left behind then.
+    """
+    arrays = [array for product in products for array in product.arrays]
+    targets = [target for product in products for target in product.targets]
     try:
-        arrays = [array for product in products for array in product.arrays]
-        targets = [target for product in products for target in product.targets]
         if arrays:
-            dask.compute(da.store(arrays, targets, lock=False, compute=False), **options)
-    except BaseException:
+            da.store(arrays, targets, lock=False, **options)
+    except BaseException as error:
         for product in products:
             product.discard()
+        if isinstance(error, OSError) and (failed := _failed(products, error)):
+            raise unwritable(failed, error) from error
         raise
     return [product.finish() for product in products]
+
+
+def _failed(products: Sequence[Pending], error: OSError) -> Path | None:
+    """The product that an error in writing belongs to; ``None`` for an error elsewhere."""
+    for product in products:
+        if error.filename and str(error.filename).startswith(
+            os.fspath(product.temporary.absolute())
+        ):
+            return product.path
+    return products[0].path if error.errno in (errno.ENOSPC, errno.EDQUOT) else None

@@ -15,7 +15,7 @@ from jwpipe.io.product import Pending, store, unwritable
 Format = Literal["fits", "zarr"]
 
 
-def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Path:  # noqa: A002
+def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Path:
     """Compute an exposure and write it to ``path``, a file name or a folder; returns the product's path.
 
     Nothing stands under the product's name until it is complete.
@@ -37,7 +37,7 @@ def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> 
     return store([prepare(exposure, path, format=format)])[0]
 
 
-def prepare(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Pending:  # noqa: A002
+def prepare(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Pending:
     """The product of ``save`` with everything but its pixels; `store` computes several of them in one graph."""
     target = product_path(exposure, path, format=format)
     try:
@@ -51,7 +51,7 @@ def prepare(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") 
     return prepare_fits(exposure, target)
 
 
-def product_path(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Path:  # noqa: A002
+def product_path(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Path:
     """Where ``save`` puts an exposure: ``path`` itself, or a name of the exposure's in that folder."""
     if "://" in str(path):
         raise ExposureError(

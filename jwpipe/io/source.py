@@ -13,7 +13,6 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from threading import Lock
 from typing import IO, Any, Protocol
 
@@ -141,13 +140,12 @@ def unpacked(path: str, stamp: int) -> IO[bytes]:
 
 
 @lru_cache(maxsize=4)
-def _unpack(path: str, stamp: int) -> IO[bytes]:  # noqa: ARG001  a changed file is unpacked anew
+def _unpack(path: str, stamp: int) -> IO[bytes]:
     import fsspec
 
-    opened = fsspec.open(path, "rb") if is_remote(path) else Path(path).open("rb")
     target = tempfile.TemporaryFile(prefix="jwpipe-")  # noqa: SIM115  lives as long as the cache
     try:
-        with opened as packed, gzip.open(packed) as plain:
+        with fsspec.open(path, "rb") as packed, gzip.open(packed) as plain:
             shutil.copyfileobj(plain, target, 1 << 20)
     except (OSError, EOFError) as error:
         target.close()
