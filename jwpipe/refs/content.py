@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,6 @@ import numpy as np
 from jwpipe.exposure import ExposureError
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.refs.keywords import METADATA_PATHS, PATTERN_PATHS
-
-FITS_SUFFIXES = (".fits", ".fits.gz", ".fit", ".fits.fz")
 
 
 class ReferenceRefused(ExposureError):  # noqa: N818
@@ -122,37 +121,49 @@ def extensions(file: Stamp) -> Mapping[tuple[str, int], Extension]:
     from astropy.io import fits
 
     found = {}
-    in_file = not file.path.endswith((".gz", ".fz"))
     try:
-        with fits.open(file.path, memmap=False) as hdus:
+        with warnings.catch_warnings(), fits.open(file.path, memmap=False) as hdus:
+            warnings.filterwarnings("ignore", "File may have been truncated")  # an error below
             for index, hdu in enumerate(hdus):
-                name = hdu.name.lower() or ("sci" if index == 0 else f"hdu{index}")
-                found[name, hdu.ver] = _extension(file.path, index, hdu, in_file)
+                name = hdu.name.lower() or f"hdu{index}"
+                found[name, hdu.ver] = _extension(file.path, index, hdu)
     except (OSError, ValueError, EOFError) as error:
         raise ReferenceRefused(f"{file.path}: not a readable FITS file ({error})") from error
+    ends = [each.pixels.offset + each.pixels.nbytes for each in found.values() if each.pixels]
+    if max(ends, default=0) > file.size:
+        raise ReferenceRefused(
+            f"{file.path}: truncated, {file.size} bytes of at least {max(ends)}; fetch it again"
+        )
     return MappingProxyType(found)
 
 
-def _extension(path: str, index: int, hdu: Any, in_file: bool) -> Extension:
+def _extension(path: str, index: int, hdu: Any) -> Extension:
     from astropy.io import fits
 
-    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not hasattr(hdu, "compression_type"):
+    compressed = hasattr(hdu, "compression_type")
+    if isinstance(hdu, fits.BinTableHDU | fits.TableHDU) and not compressed:
         return Extension(index, (), np.dtype("V"), None, is_table=True)
     shape = tuple(hdu.shape)
-    cards = hdu.header
+    stored, native = _dtypes(hdu.header)
+    if native is None:
+        return Extension(index, shape, np.dtype(np.float32), None, is_table=False)
+    pixels = None
+    if not compressed and not path.endswith((".gz", ".fz")):
+        pixels = FitsArray(path, hdu.fileinfo()["datLoc"], stored.str, native, shape)
+    return Extension(index, shape, native, pixels, is_table=False)
+
+
+def _dtypes(cards: Mapping[str, Any]) -> tuple[np.dtype[Any], np.dtype[Any] | None]:
+    """The dtype of the pixels on disk, and that of their values (``None`` where they are scaled)."""
+    from astropy.io import fits
+
     stored = np.dtype(fits.BITPIX2DTYPE[cards["BITPIX"]]).newbyteorder(">")
     scale, zero = cards.get("BSCALE", 1), cards.get("BZERO", 0)
-    unsigned = stored.kind == "i" and scale == 1 and zero == 1 << (8 * stored.itemsize - 1)
-    native = np.dtype(f"u{stored.itemsize}") if unsigned else stored.newbyteorder("=")
-    plain = (
-        in_file
-        and not hasattr(hdu, "compression_type")
-        and (unsigned or (scale == 1 and zero == 0))
-    )
-    if not unsigned and (scale != 1 or zero != 0):
-        native = np.dtype(np.float32)
-    pixels = FitsArray(path, hdu.fileinfo()["datLoc"], stored.str, native, shape) if plain else None
-    return Extension(index, shape, native, pixels, is_table=False)
+    if scale == 1 and zero == 0:
+        return stored, stored.newbyteorder("=")
+    if scale == 1 and stored.kind == "i" and zero == 1 << (8 * stored.itemsize - 1):
+        return stored, np.dtype(f"u{stored.itemsize}")
+    return stored, None
 
 
 def decoded(path: str, index: int) -> np.ndarray:

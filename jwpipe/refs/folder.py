@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from jwpipe.exposure import ExposureError, Header
-from jwpipe.refs.content import ReferenceRefused, Stamp, keywords
+from jwpipe.refs.content import ReferenceRefused, Stamp, keywords, stamp
 from jwpipe.refs.files import CUT_TYPES
 from jwpipe.refs.keywords import PATTERNS, normal_type, selection_keywords
 
@@ -56,10 +56,9 @@ def _listing(folder: Path) -> Iterator[Stamp]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            if name.endswith(SUFFIXES):
-                path = os.path.join(parent, name)  # noqa: PTH118
-                status = os.stat(path)  # noqa: PTH116
-                yield Stamp(path, status.st_mtime_ns, status.st_size)
+            path = Path(parent, name)
+            if name.endswith(SUFFIXES) and path.is_file():
+                yield stamp(path)
 
 
 def references_of(folder: Path, reftype: str) -> tuple[Stamp, ...]:
@@ -115,6 +114,12 @@ def _compared(reftype: str, exposure: Header) -> tuple[str, ...]:
     names = selection_keywords(reftype, str(exposure.get("INSTRUME", "")))
     subarray = ("SUBARRAY",) if reftype in CUT_TYPES and "SUBARRAY" not in names else ()
     return ("INSTRUME", *names, *subarray)
+
+
+def identity(reftype: str, exposure: Header) -> list[str]:
+    """The keywords among INSTRUME and DETECTOR in which a reference of a type must agree."""
+    compared = _compared(reftype, exposure)
+    return [name for name in ("INSTRUME", "DETECTOR") if name in compared and name in exposure]
 
 
 def agreement(

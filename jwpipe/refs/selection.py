@@ -10,7 +10,7 @@ from typing import Any
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.refs import crds as calibration_system
 from jwpipe.refs import folder as in_folder
-from jwpipe.refs.content import ReferenceRefused, stamp
+from jwpipe.refs.content import ReferenceRefused
 from jwpipe.refs.files import RefFile
 from jwpipe.refs.keywords import KNOWN_TYPES, normal_type
 from jwpipe.refs.placement import placement
@@ -127,7 +127,8 @@ def select(
     _settle_missing(search, _open(search, wanted), OPTIONAL_TYPES | optional)
     for file in search.found.values():
         if file is not None:
-            _check(file, header)
+            _check_identity(file, header)
+            file.check()
     return References(
         {kind: search.found[kind] for kind in wanted},
         {kind: search.sources[kind] for kind in wanted},
@@ -206,23 +207,20 @@ def _missing(search: _Search, kinds: list[str]) -> str:
     return "\n".join(lines)
 
 
-def _check(file: RefFile, exposure: Header) -> None:
-    """Refuse a file of another type, instrument or detector, or whose arrays do not fit."""
-    stamp(file.path)
+def _check_identity(file: RefFile, exposure: Header) -> None:
+    """Refuse an override of another type, instrument or detector; the rules vouch for other files."""
+    if file.source != "override":
+        return
     found = file.header.get("REFTYPE")
     if found is not None and normal_type(found) != file.type:
         raise ReferenceRefused(
             f"{file.path}: REFTYPE is {found!r}, expected {file.type.upper()}; "
             f"give a {file.type} reference"
         )
-    for keyword in ("INSTRUME", "DETECTOR"):
-        if (
-            in_folder.agreement(file.header, exposure, keyword, file.type) is None
-            and keyword in exposure
-        ):
+    for keyword in in_folder.identity(file.type, exposure):
+        if in_folder.agreement(file.header, exposure, keyword, file.type) is None:
             raise ReferenceRefused(
                 f"{file.path}: {file.type} reference for {keyword}={file.header[keyword]}, "
                 f"{exposure.filename} has {keyword}={exposure[keyword]}; "
                 f"give one for {exposure[keyword]}"
             )
-    file.check()
