@@ -1,4 +1,9 @@
-"""Subtract the clipped mean of background exposures."""
+"""Subtract the clipped mean of background exposures.
+
+Two cases differ on purpose from jwst 3.0.0. A background subarray that begins inside the exposure is
+put where it lies on the detector, not at the exposure's corner. Where all integrations of one
+background are NaN at a pixel, the mean is that of the other backgrounds; it does not count as zero.
+"""
 
 from collections.abc import Iterable
 from functools import reduce

@@ -226,8 +226,13 @@ def _read_block(array: RefArray, block_info: Mapping[Any, Any]) -> np.ndarray:
 
 def _unsupported(keywords: Header, params: PhotomParams) -> str:
     """Leave NIRISS integrations in DN/s, as the JWST calibration pipeline does."""
-    is_cube = keywords.get("INSTRUME") == "NIRISS" and keywords.get("DATAMODL") == "CubeModel"
-    return "NIRISS integrations are not converted" if is_cube else ""
+    model = keywords.get("DATAMODL")
+    # Integrations of interferometry come straight from stage 1 where no file says what they are.
+    is_cube = model == "CubeModel" or (
+        keywords.get("EXP_TYPE") == "NIS_AMI" and model != "ImageModel"
+    )
+    is_niriss = keywords.get("INSTRUME") == "NIRISS"
+    return "NIRISS integrations are not converted" if is_niriss and is_cube else ""
 
 
 photom = ExposureStep(
