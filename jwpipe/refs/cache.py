@@ -2,7 +2,8 @@
 
 A transformed reference (a dark averaged to the read pattern) is expensive and is wanted again by
 every further exposure of the same detector; two threads that want it at the same time must compute
-it once.
+it once. Pixels as they lie in a file are not kept: the operating system does that, and swapping
+their bytes costs no more than copying them.
 """
 
 import os

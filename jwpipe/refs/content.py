@@ -125,8 +125,8 @@ def extensions(file: Stamp) -> Mapping[tuple[str, int], Extension]:
         with warnings.catch_warnings(), fits.open(file.path, memmap=False) as hdus:
             warnings.filterwarnings("ignore", "File may have been truncated")  # an error below
             for index, hdu in enumerate(hdus):
-                name = hdu.name.lower() or f"hdu{index}"
-                found[name, hdu.ver] = _extension(file.path, index, hdu)
+                if hasattr(hdu, "shape") or hasattr(hdu, "columns"):  # not the tree in an ASDF HDU
+                    found[hdu.name.lower(), hdu.ver] = _extension(file.path, index, hdu)
     except (OSError, ValueError, EOFError) as error:
         raise ReferenceRefused(f"{file.path}: not a readable FITS file ({error})") from error
     ends = [each.pixels.offset + each.pixels.nbytes for each in found.values() if each.pixels]

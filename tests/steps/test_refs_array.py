@@ -1,6 +1,7 @@
 """Pixels of references: cut, translated, transformed, cached."""
 
 import gzip
+import os
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from jwpipe.refs import RefArray, ReferenceRefused, References, RefFile
 from jwpipe.refs.cache import CACHE, ArrayCache
 from jwpipe.refs.quality import translate, translation
 
+DATA = Path(os.environ.get("JWPIPE_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 RNG = np.random.default_rng(1)
 CUBE = RNG.random((5, 24, 32), dtype=np.float32)
 
@@ -343,3 +345,18 @@ def test_broken_files_are_refused_by_name(tmp_path: Path, content: bytes | None)
     path.write_bytes(path.read_bytes()[:9000] if content is None else content)
     with pytest.raises(ReferenceRefused, match=r"g\.fits"):
         opened(path, "gain").check()
+
+
+def test_a_real_full_frame_mask_is_cut_and_translated() -> None:
+    """A compressed CRDS file with an ASDF extension; its columns 1-4 are reference pixels."""
+    path = DATA / "references" / "nircam_mask_full.fits.gz"
+    if not path.is_file():
+        pytest.skip(f"no real reference at {path}")
+    place = {"SUBSTRT1": 1, "SUBSTRT2": 1001, "SUBSIZE1": 16, "SUBSIZE2": 12}
+    with pytest.warns(UserWarning, match="NOISY, WEIRD"):
+        array = opened(path, "mask", **place).array("dq")
+    assert array is not None
+    flags = array.read()
+    assert flags.shape == (12, 16)
+    assert (flags[:, :4] & Pixel.REFERENCE_PIXEL).all()
+    assert not (flags[:, 4:] & Pixel.REFERENCE_PIXEL).any()
