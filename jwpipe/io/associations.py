@@ -163,7 +163,7 @@ def _member(item: Any, where: str, path: Path) -> Member:
 def _inside(name: str, where: str, path: Path) -> Path:
     """The path of ``name`` in the association's folder."""
     plain = os.path.normpath(name)
-    if PurePath(plain).is_absolute() or plain.split(os.sep)[0] == "..":
+    if PurePath(plain).is_absolute() or PurePath(plain).parts[0] == "..":
         raise ExposureError(
             f"{where}: {name} leads out of the association's folder; put the association beside its members, or give "
             "the files themselves"
