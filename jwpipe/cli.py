@@ -150,9 +150,9 @@ def steps(name: str | None) -> None:
 @plain_errors
 def asn(files: tuple[str, ...], output: str, product_name: str | None, rule: str) -> None:
     """Make an association from a list of FILEs."""
-    from jwpipe.inputs import write_association
+    from jwpipe.inputs import make_association
 
-    click.echo(write_association(files, output, product_name, rule))
+    click.echo(make_association(files, output, product_name, rule))
 
 
 @main.command()

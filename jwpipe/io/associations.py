@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any, Literal
 
@@ -74,8 +74,11 @@ class Association:
         return tuple(unique.values())
 
 
-def read_association(path: str | Path) -> Association:
+def read_association(path: str | Path, products_taken: Sequence[str] = ()) -> Association:
     """The association in a JSON file; commas too many, as in some files of the archive, are overlooked.
+
+    A science member that is not there may be stood in for by a file of the same exposure with one of the suffixes
+    ``products_taken``: a chain that starts from raw ramps takes ``_uncal`` files for the ``_cal`` files named.
 
     Raises
     ------
@@ -87,7 +90,10 @@ def read_association(path: str | Path) -> Association:
     content = _parsed(_text(path), path)
     if not isinstance(content, dict) or not isinstance(content.get("products"), list):
         raise ExposureError(f"{path}: no association: expected an object with a list 'products'")
-    products = tuple(_product(item, n, path) for n, item in enumerate(content["products"]))
+    products = tuple(
+        _stood_in(_product(item, n, path), products_taken)
+        for n, item in enumerate(content["products"])
+    )
     if not any(product.science for product in products):
         raise ExposureError(
             f"{path}: no member of exptype 'science'; name the exposures to process"
@@ -101,6 +107,22 @@ def read_association(path: str | Path) -> Association:
     )
     _check_present(association)
     return association
+
+
+def _stood_in(product: AssociatedProduct, suffixes: Sequence[str]) -> AssociatedProduct:
+    members = tuple(
+        replace(m, path=_stand_in(m.path, suffixes)) if m.exptype == SCIENCE else m
+        for m in product.members
+    )
+    return replace(product, members=members)
+
+
+def _stand_in(path: Path, suffixes: Sequence[str]) -> Path:
+    if path.exists():
+        return path
+    root = split_suffix(path.name)[0]
+    found = (path.with_name(f"{root}_{suffix}.fits") for suffix in suffixes)
+    return next((other for other in found if other.exists()), path)
 
 
 def _text(path: Path) -> str:

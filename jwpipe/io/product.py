@@ -10,11 +10,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dask
 import dask.array as da
 
 from jwpipe.exposure import ExposureError
@@ -70,8 +71,10 @@ def unwritable(path: Path, error: OSError) -> ExposureError:
     return ExposureError(f"{path}: cannot be written: {reasons.get(error.errno or 0, str(error))}")
 
 
-def store(products: Sequence[Pending], **options: Any) -> list[Path]:
-    """Compute the pixels of all ``products`` in one graph, then name them; ``options`` go to ``dask.compute``.
+def store(
+    products: Sequence[Pending], compute: Callable[[Any], Any] = dask.compute
+) -> list[Path]:
+    """Compute the pixels of all ``products`` in one graph with ``compute``, then name them.
 
     Raises
     ------
@@ -82,7 +85,7 @@ def store(products: Sequence[Pending], **options: Any) -> list[Path]:
     targets = [target for product in products for target in product.targets]
     try:
         if arrays:
-            da.store(arrays, targets, lock=False, **options)
+            compute(da.store(arrays, targets, lock=False, compute=False))
     except BaseException as error:
         for product in products:
             product.discard()

@@ -1,0 +1,168 @@
+"""What a run works on: files, folders and associations sorted into exposures and mosaics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.io import (
+    AssociatedProduct,
+    association_of,
+    read_association,
+    write_association,
+)
+from jwpipe.io import open as open_exposure
+from jwpipe.io.names import split_suffix
+from jwpipe.request import Request
+
+MOSAIC_KEYWORDS = ("INSTRUME", "FILTER", "PUPIL")
+NO_ELEMENT = {"CLEAR", "N/A", "NONE", ""}
+
+
+@dataclass(frozen=True)
+class ExposureInput:
+    """One exposure to process: its file, and the background exposures that belong to it."""
+
+    name: str
+    path: str
+    backgrounds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MosaicInput:
+    """One mosaic to build: the names of its exposures among those processed."""
+
+    name: str
+    asn_id: str
+    members: tuple[str, ...]
+    catalogs: dict[str, Path] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that a run has to do; ``problems`` are inputs that cannot be used, with the reason."""
+
+    exposures: tuple[ExposureInput, ...]
+    mosaics: tuple[MosaicInput, ...]
+    problems: tuple[tuple[str, str], ...]
+
+
+def collect(request: Request) -> Work:
+    """Sort the inputs of a request; what cannot be used becomes a problem, the rest goes on."""
+    files: list[str] = []
+    products: list[tuple[str, AssociatedProduct]] = []
+    problems: list[tuple[str, str]] = []
+    for name in request.inputs:
+        try:
+            if name.endswith(".json"):
+                association = read_association(name, request.takes)
+                products += [(association.asn_id, each) for each in association.products]
+            elif Path(name).is_dir() and not name.rstrip("/").endswith(".zarr"):
+                files += _in_folder(Path(name), request.takes)
+            else:
+                files.append(name)
+        except ExposureError as error:
+            problems.append((name, str(error)))
+    exposures = {_key(path): ExposureInput(_key(path), path) for path in files}
+    for _, product in products:
+        exposures |= _members(product)
+    mosaics = [_mosaic(asn_id, product) for asn_id, product in products]
+    if request.combines and files:
+        mosaics += _by_filter([exposures[_key(path)] for path in files], problems)
+    bad = {name for name, _ in problems}
+    usable = tuple(each for each in exposures.values() if each.path not in bad)
+    return Work(usable, tuple(mosaics) if request.combines else (), tuple(problems))
+
+
+def _key(path: str) -> str:
+    """The exposure's name: two files of one name in different folders are told apart by their suffix alone."""
+    return split_suffix(path)[0]
+
+
+def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[str]:
+    """The files of a folder with the first of ``suffixes`` that it has any of."""
+    for suffix in suffixes:
+        found = sorted(
+            str(path)
+            for ending in (".fits", ".fits.gz", ".zarr")
+            for path in folder.glob(f"*_{suffix}{ending}")
+        )
+        if found:
+            return found
+    expected = " or ".join(f"*_{suffix}.fits" for suffix in suffixes) or "the files' names"
+    raise ExposureError(f"{folder}: no input in this folder; expected {expected}")
+
+
+def _members(product: AssociatedProduct) -> dict[str, ExposureInput]:
+    backgrounds = tuple(str(member.path) for member in product.of_type("background"))
+    return {
+        _key(str(m.path)): ExposureInput(_key(str(m.path)), str(m.path), backgrounds)
+        for m in product.science
+    }
+
+
+def _mosaic(asn_id: str, product: AssociatedProduct) -> MosaicInput:
+    names = {m: _key(str(m.path)) for m in product.science}
+    return MosaicInput(
+        product.name,
+        asn_id,
+        tuple(names.values()),
+        {name: m.tweakreg_catalog for m, name in names.items() if m.tweakreg_catalog},
+        {name: m.group_id for m, name in names.items() if m.group_id},
+    )
+
+
+def _by_filter(
+    exposures: Sequence[ExposureInput], problems: list[tuple[str, str]]
+) -> list[MosaicInput]:
+    """Files without an association: one mosaic for each instrument and filter, named as the archive would."""
+    groups: dict[tuple[str, ...], list[tuple[ExposureInput, Header]]] = {}
+    for each in exposures:
+        try:
+            keywords = header(open_exposure(each.path))
+            key = tuple(str(keywords.get(keyword) or "") for keyword in MOSAIC_KEYWORDS)
+        except ExposureError as error:
+            problems.append((each.path, str(error)))
+            continue
+        groups.setdefault(key, []).append((each, keywords))
+    return [
+        MosaicInput(*mosaic_name([h for _, h in group]), tuple(e.name for e, _ in group))
+        for group in groups.values()
+    ]
+
+
+def mosaic_name(headers: Sequence[Header]) -> tuple[str, str]:
+    """The name of a mosaic and its association's id (``jw90001-o001_t001_nircam_f200w``, ``o001``)."""
+    first = headers[0]
+    observations = {str(h.get("OBSERVTN")) for h in headers}
+    known = len(observations) == 1 and first.get("OBSERVTN")
+    asn_id = f"o{int(str(first['OBSERVTN'])):03d}" if known else "a3001"
+    elements = sorted(
+        str(first.get(keyword) or "").lower()
+        for keyword in ("FILTER", "PUPIL")
+        if str(first.get(keyword) or "").upper() not in NO_ELEMENT
+    )
+    program = str(first.get("PROGRAM") or "00000").zfill(5)
+    instrument = str(first.get("INSTRUME") or "jwst").lower()
+    return f"jw{program}-{asn_id}_t001_{instrument}_{'-'.join(elements) or 'clear'}", asn_id
+
+
+def make_association(
+    files: Sequence[str], output: str, product_name: str | None, rule: str
+) -> Path:
+    """Write an association of ``files`` (rule ``image3`` or ``image2``); returns its path.
+
+    Raises
+    ------
+    ExposureError
+        Where a file cannot be read or does not lie below the association's folder.
+    """
+    if rule == "image2":
+        association = association_of(files, product_name, rule="DMSLevel2bBase")
+    else:
+        name, asn_id = mosaic_name([header(open_exposure(path)) for path in files])
+        association = association_of(files, product_name or name, asn_id=asn_id)
+    return write_association(replace(association, asn_type=rule), output)
