@@ -17,7 +17,7 @@ from jwpipe.exposure import header
 from jwpipe.params import ParameterError, check_steps, nearest
 from jwpipe.pipeline import Settings, prepare, run_steps
 from jwpipe.pipelines import PIPELINES, Products
-from jwpipe.step import AnyStep, Params
+from jwpipe.request import find_step
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -71,7 +71,7 @@ def detector1(
     products = _products("detector1", ramps, settings_of(refs, overrides, steps))
     if product not in ("rate", "rateints"):
         raise ParameterError(f"product {product!r}: {nearest(product, ('rate', 'rateints'))}")
-    return products.get(product) or products["ramp"]
+    return products[product] if product in products else products["ramp"]
 
 
 def image2(
@@ -147,21 +147,4 @@ def step(
     return run_steps(prepare("", (found,), opened, settings))
 
 
-def find_step(name: str) -> AnyStep:
-    """A step of any pipeline by its name.
-
-    Raises
-    ------
-    ParameterError
-        With the nearest valid name.
-    """
-    from jwpipe.stage1 import NEAR_INFRARED
-    from jwpipe.stage2 import IMAGE
-
-    known: dict[str, AnyStep] = {s.name: s for s in (*NEAR_INFRARED, *IMAGE)}
-    if name not in known:
-        raise ParameterError(f"no step {name!r}; {nearest(name, known)}")
-    return known[name]
-
-
-__all__ = ["Params", "detector1", "image2", "image3", "source_catalog", "step"]
+__all__ = ["detector1", "image2", "image3", "source_catalog", "step"]

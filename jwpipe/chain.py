@@ -67,9 +67,7 @@ def _operand(name: str, state: State) -> Any:
     key = bare(name)
     if key not in state and not name.endswith("?") and key in ("groupdq", "pixeldq"):
         shape = state["sci"].shape
-        state[key] = np.zeros(
-            shape if key == "groupdq" else shape[-2:], RAMP_VARIABLES[key].dtype
-        )
+        state[key] = np.zeros(shape if key == "groupdq" else shape[-2:], RAMP_VARIABLES[key].dtype)
     return state.get(key) if name.endswith("?") else state[key]
 
 

@@ -119,9 +119,7 @@ def from_file(path: Path) -> dict[str, dict[str, Any]]:
         Where the file cannot be read as parameters.
     """
     if path.suffix == ".asdf":
-        from jwpipe.refs.pars import read_pars
-
-        return read_pars(path)
+        return _from_pars(path)
     try:
         tables = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -130,6 +128,16 @@ def from_file(path: Path) -> dict[str, dict[str, Any]]:
             "expected [step] tables of parameter = value"
         ) from None
     return _flatten(path, tables)
+
+
+def _from_pars(path: Path) -> dict[str, dict[str, Any]]:
+    from jwpipe.refs import ReferenceRefused
+    from jwpipe.refs.pars import read_pars
+
+    try:
+        return {step: dict(values) for step, values in read_pars(path).items()}
+    except ReferenceRefused as error:
+        raise ParameterError(str(error)) from None
 
 
 def _flatten(path: Path, tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

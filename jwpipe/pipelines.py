@@ -88,9 +88,7 @@ def image2_steps(keywords: Header) -> tuple[AnyStep, ...]:
 def image2_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``cal`` and, for single images of the sky, a quick-look ``i2d``; ``calints`` for integrations."""
     *calibrate, resample = prepared.steps
-    result = run_steps(
-        Prepared(prepared.exposure, tuple(calibrate), prepared.references), keep
-    )
+    result = run_steps(Prepared(prepared.exposure, tuple(calibrate), prepared.references), keep)
     suffix = "calints" if "integration" in result["sci"].dims else "cal"
     result = result.assign_attrs(product=suffix)
     reason = resample.reason

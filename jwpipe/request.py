@@ -60,6 +60,21 @@ def step_names() -> dict[str, list[str]]:
     return {name: [step.name for step in steps] for name, steps in all_steps().items()}
 
 
+def find_step(name: str) -> AnyStep:
+    """A step of the pipelines on single exposures, by its name.
+
+    Raises
+    ------
+    ParameterError
+        With the nearest valid name.
+    """
+    pipelines = all_steps()
+    known = {step.name: step for pipeline in PIPELINES for step in pipelines[pipeline]}
+    if name not in known:
+        raise ParameterError(f"no step {name!r} to run alone; {nearest(name, known)}")
+    return known[name]
+
+
 def parse_pipelines(text: str) -> tuple[tuple[str, ...], str]:
     """The pipelines that ``text`` names, or the one step.
 
@@ -116,15 +131,22 @@ def request_of(
         For anything that cannot be meant, with the nearest valid word.
     """
     pipelines, single = parse_pipelines(pipeline)
-    layers: list[Layer] = [from_file(Path(path)) for path in params]
+    known = _known_steps(pipelines, single)
+    layers = [_of_this_run(from_file(Path(path)), known, path) for path in params]
     layers.append(from_settings(sets))
     layers.append({name: {"skip": True} for name in skip})
     layers.append(steps or {})
-    known = _known_steps(pipelines, single)
     check_steps(layers, known)
     check_steps([{name: {} for name in save}], {*known, *pipelines})
     settings = Settings(tuple(Path(each) for each in refs), _overrides(overrides), tuple(layers))
     return Request(pipelines, single, tuple(inputs), Path(output), settings, frozenset(save), form)
+
+
+def _of_this_run(layer: Layer, known: set[str], path: str | Path) -> Layer:
+    """A CRDS parameter file names steps of all instruments: those that this run has."""
+    if Path(path).suffix != ".asdf":
+        return layer
+    return {step: values for step, values in layer.items() if step in known}
 
 
 def _known_steps(pipelines: Sequence[str], single: str) -> set[str]:

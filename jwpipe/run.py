@@ -9,23 +9,21 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Protocol
 
-import dask
 import xarray as xr
 
 from jwpipe.cluster import Executor, connect
 from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
+from jwpipe.io import Pending, product_name, store
 from jwpipe.io import open as open_exposure
 from jwpipe.io import prepare as prepare_product
-from jwpipe.io import product_name, store
-from jwpipe.params import Layer
+from jwpipe.params import Layer, ParameterError
 from jwpipe.pipeline import Settings, prepare, run_steps
 from jwpipe.pipelines import PIPELINES, Products, next_input
 from jwpipe.request import Request, find_step, request_of
@@ -127,6 +125,13 @@ def run_request(request: Request, executor: Executor, watcher: Watcher) -> list[
         return outcomes + runner.everything(work)
 
 
+def message_of(failure: Exception, name: str, stage: str) -> str:
+    """What to tell the user: known errors speak for themselves."""
+    if isinstance(failure, ExposureError | ParameterError):
+        return str(failure)
+    return f"{name}: {stage}: {type(failure).__name__}: {failure}"
+
+
 class Runner:
     """One run: where products go, and the exposures that wait for their mosaic."""
 
@@ -147,8 +152,12 @@ class Runner:
 
     def everything(self, work: Work) -> list[Outcome]:
         """All exposures, then all mosaics."""
-        outcomes = [self._guarded(each.name, self.stage, self._exposure, each) for each in work.exposures]
-        outcomes += [self._guarded(each.name, "image3", self._mosaic, each) for each in work.mosaics]
+        outcomes = [
+            self._guarded(each.name, self.stage, self._exposure, each) for each in work.exposures
+        ]
+        outcomes += [
+            self._guarded(each.name, "image3", self._mosaic, each) for each in work.mosaics
+        ]
         return [outcome for outcome in outcomes if outcome.written or outcome.error]
 
     @property
@@ -207,7 +216,9 @@ class Runner:
         layers: list[Layer] = [{step: {"save_results": True} for step in self.request.save}]
         if unit.backgrounds:
             layers.append({"bkg_subtract": {"bkg_list": tuple(map(str, unit.backgrounds))}})
-        return Settings(settings.refs, settings.overrides, (*layers, *settings.layers), settings.crds)
+        return Settings(
+            settings.refs, settings.overrides, (*layers, *settings.layers), settings.crds
+        )
 
     def _single(self, exposure: xr.Dataset) -> xr.Dataset:
         name = self.request.single
