@@ -1,0 +1,180 @@
+"""Subtract the dark current that gathered up to each group.
+
+The reference holds single frames. They are averaged and spaced as the exposure's groups are, once
+for a detector and read pattern.
+"""
+
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from jwpipe.exposure import ExposureError, Header
+from jwpipe.numerics.jit import kernel
+from jwpipe.refs import RefArray, References, RefFile
+from jwpipe.step import Params, Step
+
+
+class DarkCurrentParams(Params):
+    """Parameters of the dark_current step."""
+
+    dark_output: str | None = Field(
+        None, description="file to write the dark to, averaged to the exposure's read pattern"
+    )
+    average_dark_current: float | None = Field(
+        None, description="average dark current in electron/s; default: that of the reference"
+    )
+
+
+def subtract_dark(
+    sci: np.ndarray, pixeldq: np.ndarray, dark: np.ndarray, dark_dq: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Subtract the dark of each group.
+
+    Parameters
+    ----------
+    sci
+        Counts (i, g, y, x), DN.
+    pixeldq
+        Flags (y, x).
+    dark, dark_dq
+        Dark counts (g, y, x) in the exposure's groups, DN, and flags (y, x).
+    """
+    flags = pixeldq if dark_dq is None else pixeldq | dark_dq
+    return _subtract(sci, dark), flags
+
+
+@kernel
+def _subtract(sci: np.ndarray, dark: np.ndarray) -> np.ndarray:
+    integrations, groups, rows, columns = sci.shape
+    corrected = np.empty_like(sci)
+    for i in range(integrations):
+        for g in range(groups):
+            for y in range(rows):
+                for x in range(columns):
+                    corrected[i, g, y, x] = sci[i, g, y, x] - dark[g, y, x]
+    return corrected
+
+
+def dark_of_groups(references: References, header: Header) -> tuple[RefArray, RefArray | None]:
+    """Give the dark in the exposure's groups (g, y, x) and its flags (y, x).
+
+    Too short a dark is continued with the difference of its last two groups; NaN counts as zero.
+
+    Raises
+    ------
+    ExposureError
+        Where the dark cannot be averaged to the exposure's groups.
+    """
+    file = _file(references)
+    frames = file.array("sci")
+    if frames is None or frames.ndim != 3:
+        found = "none" if frames is None else f"shape {frames.shape}"
+        raise _refusal(header, file, f"SCI (group, y, x) expected, found {found}")
+    ngroups = int(header["NGROUPS"])
+    nframes, gap = _frames_and_gap(header, file)
+    missing = ngroups * nframes + (ngroups - 1) * gap - frames.shape[0]
+    if missing > 0 and frames.shape[0] < 2:
+        raise _refusal(header, file, f"one group cannot be continued to {ngroups} groups")
+    shape = (ngroups, *frames.shape[1:])
+    continued = max(missing, 0)
+    dark = frames.map(average_frames, ngroups, nframes, nframes + gap, continued, shape=shape)
+    return dark, file.array("dq")
+
+
+def _frames_and_gap(header: Header, file: RefFile) -> tuple[int, int]:
+    """Give how many of the dark's groups make one of the exposure, and how many lie between."""
+    wanted = int(header["NFRAMES"]), int(header["GROUPGAP"])
+    found = _pattern(file)
+    if found == wanted:
+        return 1, 0
+    if found != (1, 0):
+        raise _refusal(
+            header,
+            file,
+            f"single frames (NFRAMES 1, GROUPGAP 0) or groups as the exposure's {wanted} expected, "
+            f"found NFRAMES {found[0]}, GROUPGAP {found[1]}",
+        )
+    return wanted
+
+
+def _refusal(header: Header, file: RefFile, why: str) -> ExposureError:
+    return ExposureError(
+        f"{header.filename}: dark_current: {file.path}: {why}; give another dark reference"
+    )
+
+
+def average_frames(
+    frames: np.ndarray, ngroups: int, nframes: int, spacing: int, missing: int
+) -> np.ndarray:
+    """Average ``frames`` (f, y, x) to groups (g, y, x): ``nframes`` each, every ``spacing`` frames.
+
+    ``missing`` frames are first continued with the difference of the last two.
+    """
+    if missing:
+        last, rise = frames[-1], frames[-1] - frames[-2]
+        further = np.arange(1, missing + 1)[:, np.newaxis, np.newaxis] * rise + last
+        frames = np.concatenate((frames, further))
+    return _average(np.ascontiguousarray(frames), ngroups, nframes, spacing)
+
+
+@kernel
+def _average(frames: np.ndarray, ngroups: int, nframes: int, spacing: int) -> np.ndarray:
+    _, rows, columns = frames.shape
+    groups = np.empty((ngroups, rows, columns), np.float32)
+    total = np.empty(columns, frames.dtype)
+    for g in range(ngroups):
+        for y in range(rows):
+            total[:] = 0
+            for f in range(g * spacing, g * spacing + nframes):
+                for x in range(columns):
+                    value = frames[f, y, x]
+                    total[x] += value if value == value else 0
+            for x in range(columns):
+                groups[g, y, x] = total[x] / nframes
+    return groups
+
+
+def _unsuitable(references: References, header: Header, params: DarkCurrentParams) -> str:
+    nframes, groupgap = _pattern(_file(references))
+    if nframes > header["NFRAMES"] or groupgap > header["GROUPGAP"]:
+        return (
+            f"the dark's NFRAMES {nframes} or GROUPGAP {groupgap} is greater than the exposure's "
+            f"{header['NFRAMES']} and {header['GROUPGAP']}"
+        )
+    return ""
+
+
+def average_dark_current(references: References, params: DarkCurrentParams) -> float:
+    """Give the average dark current in electron/s: the user's, else AVDRKCUR of the reference."""
+    if params.average_dark_current is not None:
+        return params.average_dark_current
+    file = references["dark"]
+    return 0.0 if file is None else float(file.header.get("AVDRKCUR") or 0.0)
+
+
+def _file(references: References) -> RefFile:
+    file = references["dark"]
+    assert file is not None, "the step runs with a dark reference only"
+    return file
+
+
+def _pattern(file: RefFile) -> tuple[int, int]:
+    """Give NFRAMES and GROUPGAP of a dark."""
+    return int(file.header.get("NFRAMES", 1)), int(file.header.get("GROUPGAP", 0))
+
+
+def _prepare(references: References, header: Header, params: DarkCurrentParams) -> tuple[Any, ...]:
+    return dark_of_groups(references, header)
+
+
+dark_current = Step(
+    "dark_current",
+    subtract_dark,
+    reads=("sci", "pixeldq"),
+    writes=("sci", "pixeldq"),
+    refs=("dark.sci", "dark.dq"),
+    params=DarkCurrentParams,
+    unsuitable=_unsuitable,
+    prepare=_prepare,
+)
