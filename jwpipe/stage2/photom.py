@@ -11,6 +11,7 @@ from pydantic import Field
 
 from jwpipe.dq import Pixel
 from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.numerics.jit import kernel
 from jwpipe.refs import RefArray, References, RefFile
 from jwpipe.refs.content import extensions
 from jwpipe.step import ExposureStep, Params
@@ -53,12 +54,31 @@ def calibrate(
     invalid = (dq & Pixel.DO_NOT_USE) != 0
     results = []
     for array, scale in zip(arrays, scales, strict=True):
-        scaled = array / scale if inverse else array * scale
-        results.append(scaled.astype(array.dtype, copy=False))
-        invalid |= np.isnan(results[-1])
+        result = np.empty(array.shape, array.dtype)
+        _scale(np.ascontiguousarray(array).ravel(), scale, inverse, result.ravel(), invalid.ravel())
+        results.append(result)
     for result in results:
-        result[invalid] = np.nan
-    return np.where(invalid, dq | np.uint32(Pixel.DO_NOT_USE), dq), *results
+        _blank(result.ravel(), invalid.ravel())
+    return dq | invalid * np.uint32(Pixel.DO_NOT_USE), *results
+
+
+@kernel
+def _scale(
+    values: np.ndarray, scale: float, inverse: bool, out: np.ndarray, invalid: np.ndarray
+) -> None:
+    """Fill ``out``, and mark what is NaN there in ``invalid``."""
+    for i in range(values.size):
+        value = np.float64(values[i])
+        result = np.float32(value / scale if inverse else value * scale)
+        out[i] = result
+        invalid[i] |= result != result
+
+
+@kernel
+def _blank(values: np.ndarray, invalid: np.ndarray) -> None:
+    nan = np.float32(np.nan)
+    for i in range(values.size):
+        values[i] = nan if invalid[i] else values[i]
 
 
 def convert(exposure: xr.Dataset, references: References, params: PhotomParams) -> xr.Dataset:
@@ -101,7 +121,8 @@ def _scaled(
     """Scale what the exposure has of sci, err and variances; flag what is NaN."""
     names = [name for name in ARRAYS if name in exposure]
     power = {name: 2 if name.startswith("var_") else 1 for name in names}
-    scales = tuple(conversion if power[name] == 1 else conversion * conversion for name in names)
+    # The square is rounded as the conversion is, to float32 where the throughput is constant.
+    scales = tuple(float(conversion if power[n] == 1 else conversion * conversion) for n in names)
     arrays = [exposure[name] for name in ("dq", *names)]
     results = xr.apply_ufunc(
         calibrate,
