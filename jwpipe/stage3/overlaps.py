@@ -7,18 +7,61 @@ borders followed in small steps, which distortion bends inwards, spherical_geome
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from jwpipe.numerics.jit import kernel
+from jwpipe.stage3.groups import members
 
 SAME_SIDE = 1e-14
 """Sine of the angle, 2e-9 arcsec, by which a point may be outside and still count as on the border."""
 
-ToSky = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+@dataclass(frozen=True)
+class Plan:
+    """``regions[i][group]``: the pixels of exposure i, as runs (n, 3), that lie under another ``group``."""
+
+    groups: dict[str, list[int]]
+    regions: tuple[dict[str, np.ndarray], ...]
+
+
+def plan_overlaps(
+    exposures: Sequence[xr.Dataset], groups: Sequence[str], stepsize: int | None = None
+) -> Plan:
+    """Which pixels of each exposure lie under exposures of other groups, from WCS and shapes alone."""
+    shapes = [(exposure.sizes["y"], exposure.sizes["x"]) for exposure in exposures]
+    wcs = [exposure.attrs["wcs"] for exposure in exposures]
+    prints = [footprint(*item, stepsize) for item in zip(wcs, shapes, strict=True)]
+    outlines: list[list[tuple[str, np.ndarray]]] = [[] for _ in exposures]
+    for i, j in neighbours(prints):
+        if groups[i] == groups[j]:
+            continue
+        for outline in intersection(prints[i], prints[j]):
+            outlines[i].append((groups[j], outline))
+            outlines[j].append((groups[i], outline))
+    regions = [_regions(*item) for item in zip(outlines, wcs, shapes, strict=True)]
+    return Plan(members(groups), tuple(regions))
+
+
+def _regions(
+    outlines: list[tuple[str, np.ndarray]], wcs: Any, shape: tuple[int, int]
+) -> dict[str, np.ndarray]:
+    """The pixels inside each group's outlines; all vertices go through the WCS together."""
+    if not outlines:
+        return {}
+    ra, dec = positions(np.concatenate([outline for _, outline in outlines]))
+    x, y = wcs.invert(ra, dec, with_bounding_box=False)
+    ends = np.cumsum([len(outline) for _, outline in outlines])[:-1]
+    found: dict[str, list[np.ndarray]] = {}
+    corners = zip(np.split(np.asarray(x), ends), np.split(np.asarray(y), ends), strict=True)
+    for (group, _), (u, v) in zip(outlines, corners, strict=True):
+        found.setdefault(group, []).append(spans(u, v, shape))
+    return {group: union(runs, shape) for group, runs in found.items()}
 
 
 def footprint(wcs: Any, shape: tuple[int, ...], stepsize: int | None = None) -> np.ndarray:

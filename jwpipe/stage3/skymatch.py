@@ -18,16 +18,7 @@ from pydantic import Field
 from jwpipe.dq import Pixel
 from jwpipe.exposure import ExposureError, header
 from jwpipe.stage3.groups import group_ids, members
-from jwpipe.stage3.overlaps import (
-    footprint,
-    gather,
-    intersection,
-    neighbours,
-    positions,
-    spans,
-    union,
-    whole,
-)
+from jwpipe.stage3.overlaps import Plan, gather, plan_overlaps, whole
 from jwpipe.stage3.skystat import Statistic, sky_level
 from jwpipe.step import CombiningStep, Params
 
@@ -81,14 +72,6 @@ class SkyReport:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Plan:
-    """``regions[i][group]``: the pixels of exposure i, as runs (n, 3), that lie under another ``group``."""
-
-    groups: dict[str, list[int]]
-    regions: tuple[dict[str, np.ndarray], ...]
-
-
 def bad_bits(dqbits: str | None) -> int:
     """The DQ bits that make a pixel unusable, where those of ``dqbits`` do not matter."""
     from astropy.nddata.bitmask import interpret_bit_flags
@@ -101,44 +84,6 @@ def bad_bits(dqbits: str | None) -> int:
             f"skymatch: dqbits is {dqbits!r} ({error}); give names of DQ flags joined by +, or a number"
         ) from error
     return 0 if ignored is None else ~int(ignored) & 0xFFFFFFFF
-
-
-def plan_overlaps(
-    exposures: Sequence[xr.Dataset], groups: Sequence[str], stepsize: int | None = None
-) -> Plan:
-    """Which pixels of each exposure lie under exposures of other groups, from WCS and shapes alone."""
-    shapes = [_shape(exposure) for exposure in exposures]
-    wcs = [exposure.attrs["wcs"] for exposure in exposures]
-    prints = [footprint(*item, stepsize) for item in zip(wcs, shapes, strict=True)]
-    outlines: list[list[tuple[str, np.ndarray]]] = [[] for _ in exposures]
-    for i, j in neighbours(prints):
-        if groups[i] == groups[j]:
-            continue
-        for outline in intersection(prints[i], prints[j]):
-            outlines[i].append((groups[j], outline))
-            outlines[j].append((groups[i], outline))
-    regions = [_regions(*item) for item in zip(outlines, wcs, shapes, strict=True)]
-    return Plan(members(groups), tuple(regions))
-
-
-def _shape(exposure: xr.Dataset) -> tuple[int, int]:
-    return exposure.sizes["y"], exposure.sizes["x"]
-
-
-def _regions(
-    outlines: list[tuple[str, np.ndarray]], wcs: Any, shape: tuple[int, int]
-) -> dict[str, np.ndarray]:
-    """The pixels inside each group's outlines; all vertices go through the WCS together."""
-    if not outlines:
-        return {}
-    ra, dec = positions(np.concatenate([outline for _, outline in outlines]))
-    x, y = wcs.invert(ra, dec, with_bounding_box=False)
-    ends = np.cumsum([len(outline) for _, outline in outlines])[:-1]
-    found: dict[str, list[np.ndarray]] = {}
-    corners = zip(np.split(np.asarray(x), ends), np.split(np.asarray(y), ends), strict=True)
-    for (group, _), (u, v) in zip(outlines, corners, strict=True):
-        found.setdefault(group, []).append(spans(u, v, shape))
-    return {group: union(runs, shape) for group, runs in found.items()}
 
 
 def overlap_statistic(
@@ -294,7 +239,7 @@ def _baseline(
     exposures: Sequence[xr.Dataset], plan: Plan, offsets: Sequence[float], params: SkymatchParams
 ) -> dict[str, float]:
     """The lowest level of each group's exposures over whole frames, ``offsets`` subtracted; those with one."""
-    frames = [{"": whole(_shape(exposure))} for exposure in exposures]
+    frames = [{"": whole((exposure.sizes["y"], exposure.sizes["x"]))} for exposure in exposures]
     measured = _computed(exposures, frames, params, offsets if params.subtract else None)
     lowest: dict[str, float] = {}
     for name, indices in plan.groups.items():
