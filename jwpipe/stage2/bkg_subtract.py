@@ -104,11 +104,15 @@ def clipped_mean(
                 continue
             first, last, rounds = 0, count, 0
             while True:
-                m = np.mean(values[first:last])
-                spread = sigma * np.sqrt(np.mean((values[first:last] - m) ** 2))
+                size = last - first
+                total, squares = 0.0, 0.0
+                for k in range(first, last):
+                    total += values[k]
+                for k in range(first, last):
+                    squares += (values[k] - total / size) ** 2
+                spread = sigma * np.sqrt(squares / size)
                 middle = 0.5 * (values[(first + last - 1) // 2] + values[(first + last) // 2])
                 lower, upper = middle - spread, middle + spread
-                size = last - first
                 while first < last and values[first] < lower:
                     first += 1
                 while last > first and values[last - 1] > upper:
