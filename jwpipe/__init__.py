@@ -11,26 +11,26 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "open": "jwpipe.io",
-    "save": "jwpipe.io",
+    "save": "jwpipe.api",
     "detector1": "jwpipe.api",
     "image2": "jwpipe.api",
     "image3": "jwpipe.api",
     "source_catalog": "jwpipe.api",
-    "step": "jwpipe.api",
-    "run": "jwpipe.run",
+    "run_step": "jwpipe.api",
+    "run": "jwpipe.runner",
     "show": "jwpipe.show",
     "Step": "jwpipe.step",
     "Params": "jwpipe.step",
     "ExposureError": "jwpipe.exposure",
 }
 
-__all__ = ["__version__", *_HOMES]
+__all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
-    from jwpipe.api import detector1, image2, image3, source_catalog, step
+    from jwpipe.api import detector1, image2, image3, run_step, save, source_catalog
     from jwpipe.exposure import ExposureError
-    from jwpipe.io import open, save
-    from jwpipe.run import run
+    from jwpipe.io import open
+    from jwpipe.runner import run
     from jwpipe.show import show
     from jwpipe.step import Params, Step
 

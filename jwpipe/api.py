@@ -17,10 +17,13 @@ from jwpipe.exposure import header
 from jwpipe.params import ParameterError, check_steps, nearest
 from jwpipe.pipeline import Settings, prepare, run_steps
 from jwpipe.pipelines import PIPELINES, Products
+from jwpipe.provenance import sealed
 from jwpipe.request import find_step
 
 if TYPE_CHECKING:
     from astropy.table import QTable
+
+    from jwpipe.io.save import Format
 
 Paths = str | Path | Sequence[str | Path]
 Steps = Mapping[str, Mapping[str, Any]]
@@ -126,7 +129,22 @@ def source_catalog(
     return build_catalog(_opened(mosaic), settings_of(refs, overrides, steps))
 
 
-def step(
+def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Path:
+    """Compute an exposure and write it to ``path``, a file name or a folder; returns the product's path.
+
+    Nothing stands under the product's name until it is complete; its history gets the checksums of all references.
+
+    Raises
+    ------
+    ExposureError
+        The folder cannot be made or written to, or its disk is full.
+    """
+    from jwpipe.io import save as write
+
+    return write(sealed(exposure), path, format=format)
+
+
+def run_step(
     name: str,
     exposure: xr.Dataset | str | Path,
     *,
@@ -147,4 +165,4 @@ def step(
     return run_steps(prepare("", (found,), opened, settings))
 
 
-__all__ = ["detector1", "image2", "image3", "source_catalog", "step"]
+__all__ = ["detector1", "image2", "image3", "run_step", "save", "source_catalog"]

@@ -92,7 +92,7 @@ def run(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
     """
     from jwpipe.cluster import connect
     from jwpipe.report import Reporter
-    from jwpipe.run import run_request
+    from jwpipe.runner import run_request
 
     request = _request(pipeline, inputs, options)
     with connect(options["scheduler"], options["workers"]) as executor, Reporter() as reporter:

@@ -139,12 +139,15 @@ def run_steps(
     ``keep(step name, exposure)`` is called after each step that has ``save_results``.
     Products of ramp_fit stand beside the ramp as ``rate.sci``, ``rateints.sci`` and so on; see ``split``.
     """
-    exposure, keywords = prepared.exposure, header(prepared.exposure)
+    exposure = prepared.exposure
     for segment in _segments(prepared.steps):
         exposure = _hooks(exposure, segment[0], "pre_hooks")
         running = [p for p in segment if p.runs]
         if running and isinstance(running[0].step, Step):
-            bound = [bind(p, prepared.references, keywords) for p in running]
+            bound = []
+            for p in running:
+                bound.append(bind(p, prepared.references, header(exposure)))
+                exposure = _marked(exposure, p, prepared.references)
             exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
         elif running:
             step = running[0].step
@@ -186,6 +189,12 @@ def _live(exposure: xr.Dataset, bound: Sequence[Bound]) -> list[str]:
     return [n for n in dict.fromkeys([*written, *flags]) if n not in absent]
 
 
+def _marked(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
+    assert isinstance(planned.step, Step)
+    marks = planned.step.marks(references, header(exposure), planned.params)
+    return exposure.assign_attrs(primary={**exposure.attrs["primary"], **marks})
+
+
 def _hooks(exposure: xr.Dataset, planned: Planned, which: str) -> xr.Dataset:
     if not planned.runs:
         return exposure
@@ -215,17 +224,15 @@ def import_function(name: str) -> Callable[..., Any]:
 
 
 def _recorded(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
-    used = {}
-    if planned.runs:
-        files = {kind: references[kind] for kind in planned.step.reference_types}
-        used = {kind: "N/A" if file is None else file.name for kind, file in files.items()}
+    kinds = planned.step.reference_types if planned.runs else ()
     return record(
         exposure,
         planned.step.name,
         COMPLETE if planned.runs else SKIPPED,
         reason=planned.reason,
         parameters=planned.params.own(),
-        references=used,
+        references={kind: references[kind] for kind in kinds},
+        sources=references.sources,
     )
 
 
@@ -245,4 +252,5 @@ def split(exposure: xr.Dataset, product: str) -> xr.Dataset:
             "the result is a ramp"
         )
     found = exposure[list(names)].rename(names)
-    return found.assign_attrs({**exposure.attrs, "product": product})
+    tables = exposure.attrs.get("tables", {}) if product == "rateints" else {}
+    return found.assign_attrs({**exposure.attrs, "product": product, "tables": tables})

@@ -12,6 +12,10 @@ from typing import Any
 
 import xarray as xr
 
+from jwpipe import __version__
+from jwpipe.refs import RefFile
+from jwpipe.refs.content import sha256, stamp
+
 STATUS_KEYWORDS = {
     "group_scale": "S_GRPSCL",
     "dq_init": "S_DQINIT",
@@ -77,27 +81,52 @@ def record(
     *,
     reason: str = "",
     parameters: Mapping[str, Any] | None = None,
-    references: Mapping[str, str] | None = None,
+    references: Mapping[str, RefFile | None] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """``exposure`` with one more line of history; ``references`` are names by type."""
-    names = dict(references or {})
+    """``exposure`` with one more line of history, and the keywords that say the same."""
+    files = {kind: file for kind, file in (references or {}).items() if file is not None}
+    names = {kind: _name(file, sources or {}) for kind, file in files.items()}
     entry = {
         "step": step,
         "status": status,
         "reason": reason,
         "parameters": plain(parameters or {}),
-        "references": names,
+        "references": {kind: {"name": names[kind], "path": files[kind].path} for kind in files},
     }
-    keywords: dict[str, Any] = {}
+    keywords: dict[str, Any] = {"CAL_VER": f"jwpipe {__version__}"}
     if step in STATUS_KEYWORDS:
         keywords[STATUS_KEYWORDS[step]] = status
-    for kind, name in names.items():
+    for kind in references or {}:
         if kind in REFERENCE_KEYWORDS:
-            keywords[REFERENCE_KEYWORDS[kind]] = name
+            keywords[REFERENCE_KEYWORDS[kind]] = names.get(kind, "N/A")
+    contexts = {s.removeprefix("crds ") for s in (sources or {}).values() if s.startswith("crds ")}
+    if contexts:
+        keywords["CRDS_CTX"] = contexts.pop()
     return exposure.assign_attrs(
         history=[*exposure.attrs.get("history", ()), entry],
         primary={**exposure.attrs.get("primary", {}), **keywords},
     )
+
+
+def _name(file: RefFile, sources: Mapping[str, str]) -> str:
+    """A reference's name as the keywords have it: ``crds://`` marks those that CRDS chose."""
+    chosen = sources.get(file.type, "").startswith("crds")
+    return f"crds://{file.name}" if chosen else file.name
+
+
+def sealed(exposure: xr.Dataset) -> xr.Dataset:
+    """``exposure`` as it is written: each reference in its history with the SHA-256 of its file."""
+    history = [_with_checksums(entry) for entry in exposure.attrs.get("history", ())]
+    return exposure.assign_attrs(history=history)
+
+
+def _with_checksums(entry: Mapping[str, Any]) -> dict[str, Any]:
+    references = {
+        kind: {**reference, "sha256": reference.get("sha256") or sha256(stamp(reference["path"]))}
+        for kind, reference in entry.get("references", {}).items()
+    }
+    return {**entry, "references": references}
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jwpipe.plan import Plan, ReferenceRow
-    from jwpipe.run import Outcome
+    from jwpipe.runner import Outcome
 
 MIB = 1 << 20
 logger = logging.getLogger("jwpipe")

@@ -57,6 +57,10 @@ def _suits(references: References, header: Header, params: Any) -> str:
     return ""
 
 
+def _no_marks(references: References, header: Header, params: Any) -> dict[str, Any]:
+    return {}
+
+
 def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
     return {}
 
@@ -91,6 +95,8 @@ class Step:
     ``applies(header, params)`` gives the reason to skip the step for this exposure, or ``""``;
     ``unsuitable(references, header, params)`` likewise, once the references are chosen.
     ``halo(params)`` is the number of neighbouring rows that the kernel looks at.
+    ``marks(references, header, params)`` gives keywords that the step leaves in the primary header, where later
+    steps and users find them.
     ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where
     a reference must be transformed first (the dark averaged to the read pattern); pixel arrays
     among them are ``RefArray``.
@@ -106,6 +112,7 @@ class Step:
     applies: Callable[[Header, Any], str] = _no_reason
     halo: Callable[[Any], int] = _no_halo
     unsuitable: Callable[[References, Header, Any], str] = _suits
+    marks: Callable[[References, Header, Any], dict[str, Any]] = _no_marks
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None
 

@@ -23,7 +23,7 @@ LAYERS = [
     {"pipelines"},
     {"mosaic", "inputs", "request"},
     {"api", "cluster", "plan"},
-    {"run", "report", "show"},
+    {"runner", "report", "show"},
     {"simulate", "demo"},
     {"cli"},
 ]

@@ -26,6 +26,7 @@ from jwpipe.io import prepare as prepare_product
 from jwpipe.params import Layer, ParameterError
 from jwpipe.pipeline import Settings, prepare, run_steps
 from jwpipe.pipelines import PIPELINES, Products, next_input
+from jwpipe.provenance import sealed
 from jwpipe.request import Request, find_step, request_of
 
 logger = logging.getLogger(__name__)
@@ -235,7 +236,10 @@ class Runner:
         form = self.request.form
         paths = [self._path(exposure, asn_id) for exposure in exposures]
         return self._store(
-            [prepare_product(e, p, format=form) for e, p in zip(exposures, paths, strict=True)]
+            [
+                prepare_product(sealed(exposure), path, format=form)
+                for exposure, path in zip(exposures, paths, strict=True)
+            ]
         )
 
     def _store(self, products: Sequence[Pending]) -> list[Path]:
