@@ -19,8 +19,8 @@ def distortion(x, y):
     """Bend as a detector does: tens of pixels over a frame of 2048, up to fifth order."""
     u, v = (x - 1024) / 1024, (y - 1024) / 1024
     return (
-        x + 30 * u * u + 5 * u** 3 - 3 * v** 4 + 2 * v * u * u,
-        y + 20 * v * u + 4 * u** 3 * v + v** 5,
+        x + 30 * u * u + 5 * u**3 - 3 * v**4 + 2 * v * u * u,
+        y + 20 * v * u + 4 * u**3 * v + v**5,
     )
 
 
