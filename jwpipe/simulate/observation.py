@@ -1,0 +1,281 @@
+"""A whole simulated observation: raw files of several detectors and dithers, their references, and the truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jwpipe.simulate.chance import generator
+from jwpipe.simulate.exposure import Dither, Shot, commanded_attitude, write_uncal
+from jwpipe.simulate.geometry import Optics, Pointing, attitude, pointing_at
+from jwpipe.simulate.instruments import (
+    DETECTORS,
+    FILTERS,
+    Detector,
+    Instrument,
+    readout,
+    subarray,
+)
+from jwpipe.simulate.pixels import Pixels, pixels
+from jwpipe.simulate.readout import Camera, expose
+from jwpipe.simulate.references import write_references
+from jwpipe.simulate.sky import Scene, View, catalogue
+from jwpipe.simulate.truth import Truth, write_catalogue, write_truth
+
+_PATTERN = ((-0.38, -0.5), (0.14, -0.17), (-0.13, 0.19), (0.37, 0.5), (0.45, -0.42), (-0.47, 0.40),
+            (0.05, 0.33), (-0.06, -0.31), (0.21, 0.02))  # fmt: skip
+_FIELD_MARGIN = 1.0
+_GAP = 5.0
+_SCENE = Scene()
+_INSTRUMENT = Instrument()
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The files of a simulated observation.
+
+    ``uncal`` are the raw exposures in order of dither and detector; ``references`` the folder of reference files and
+    ``files[detector][type]`` their paths; ``catalog`` the true sources (ECSV) and ``reference_stars`` those bright
+    enough for an astrometric catalogue; ``truth[name]`` what is true of the exposure of that name.
+    """
+
+    folder: Path
+    uncal: tuple[Path, ...]
+    references: Path
+    files: dict[str, dict[str, Path]]
+    catalog: Path
+    reference_stars: Path
+    truth_files: dict[str, Path] = field(default_factory=dict)
+
+    def truth(self, name: str) -> Truth:
+        """What is true of the exposure ``name`` (a file name up to the suffix)."""
+        return Truth.read(self.truth_files[name])
+
+    @cached_property
+    def sources(self) -> Any:
+        """The true sources, an astropy table."""
+        from astropy.table import Table
+
+        return Table.read(self.catalog)
+
+
+def observation(
+    folder: str | Path,
+    *,
+    detectors: Sequence[str] = ("NRCB1", "NRCB2"),
+    dithers: int | Sequence[tuple[float, float]] = 4,
+    subarray: str = "SUB320",
+    size: int | None = None,
+    readpatt: str = "SHALLOW4",
+    ngroups: int = 6,
+    nints: int = 1,
+    filter: str = "F200W",
+    scene: Scene = _SCENE,
+    instrument: Instrument = _INSTRUMENT,
+    full_references: bool = False,
+    seed: int = 1,
+) -> Observation:
+    """Simulate an observation into ``folder``: ``uncal/``, ``refs/`` and ``truth/``.
+
+    Parameters
+    ----------
+    detectors
+        NIRCam detectors, all of the filter's channel; they see the same scene in each dither.
+    dithers
+        Number of exposures in a pattern made for the field, or their offsets (arcsec along the detectors' x, y).
+    subarray, size
+        A subarray by name (``FULL``, ``SUB640``, ``SUB320``, ``SUB160``, ``SUB400P``, ``SUB160P``, ``SUB64P``), or
+        with ``size`` a square of that many pixels in the same place.
+    readpatt, ngroups, nints
+        Read pattern, groups in an integration, integrations in an exposure.
+    full_references
+        Make pixel references of the full frame, to be cut, instead of the subarray's own.
+    seed
+        Everything follows from it: the same arguments give the same files.
+
+    Raises
+    ------
+    ValueError
+        Unknown detector, filter, subarray or read pattern, or a filter of the other channel.
+    """
+    mode = _Mode(subarray, size, readpatt, ngroups, nints)
+    views = [_optics(name, filter) for name in detectors]
+    cameras = [mode.camera(optics.detector, instrument) for optics in views]
+    plan = _Plan(tuple(zip(views, cameras, strict=True)), scene, _offsets(dithers, cameras), seed)
+    root = Path(folder)
+    sources = plan.sources()
+    catalog, stars = write_catalogue(root / "truth", sources)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        jobs = [
+            pool.submit(_simulate, root, plan, sources, optics, camera, full_references)
+            for optics, camera in plan.cameras
+        ]
+        done = [job.result() for job in jobs]
+    return Observation(
+        folder=root,
+        uncal=tuple(
+            path
+            for together in zip(*(part.uncal for part in done), strict=True)
+            for path in together
+        ),
+        references=root / "refs",
+        files={part.detector: part.files for part in done},
+        catalog=catalog,
+        reference_stars=stars,
+        truth_files={name: path for part in done for name, path in part.truth.items()},
+    )
+
+
+@dataclass(frozen=True)
+class _Mode:
+    """How detectors are read."""
+
+    subarray: str
+    size: int | None
+    readpatt: str
+    ngroups: int
+    nints: int
+
+    def camera(self, detector: Detector, instrument: Instrument) -> Camera:
+        region = subarray(detector, self.subarray, self.size)
+        timing = readout(self.readpatt, self.ngroups, self.nints, region.frame_time)
+        return Camera(detector, region, timing, instrument)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is looked at, with what, and from where."""
+
+    cameras: tuple[tuple[Optics, Camera], ...]
+    scene: Scene
+    dithers: tuple[Dither, ...]
+    seed: int
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """V2 and V3 (arcsec) of the middle of all subarrays, where the scene's centre falls."""
+        points = np.array([o.reference_point(c.region) for o, c in self.cameras])
+        return float(points[:, 0].mean()), float(points[:, 1].mean())
+
+    @property
+    def target(self) -> tuple[float, float]:
+        """RA and Dec of the scene's centre."""
+        return self.scene.ra, self.scene.dec
+
+    def sources(self) -> np.ndarray:
+        """Sources over all that any exposure sees."""
+        middle = self.place
+        half = [0.0, 0.0]
+        for optics, camera in self.cameras:
+            region = camera.region
+            x = region.x0 + np.array([0, region.nx, 0, region.nx])
+            y = region.y0 + np.array([0, 0, region.ny, region.ny])
+            for axis, values in enumerate(optics.to_v2v3(x, y)):
+                half[axis] = max(half[axis], float(np.abs(values - middle[axis]).max()))
+        width = 2 * (half[0] + max(abs(d.x) for d in self.dithers) + _FIELD_MARGIN)
+        height = 2 * (half[1] + max(abs(d.y) for d in self.dithers) + _FIELD_MARGIN)
+        return catalogue(self.scene, width, height, self.seed)
+
+    def attitudes(self, dither: Dither, instrument: Instrument) -> tuple[np.ndarray, np.ndarray]:
+        """The attitude that the header tells of, and the true one, which errs a little."""
+        told = commanded_attitude(self.target, self.scene.roll, self.place, dither)
+        rng = generator(self.seed, "pointing", dither.number)
+        point = pointing_at(told, *self.place)
+        error = rng.normal(0.0, instrument.pointing_error_mas / 3.6e6, 2)
+        roll = rng.normal(0.0, instrument.roll_error_arcsec / 3600.0)
+        ra = point.ra + error[0] / math.cos(math.radians(point.dec))
+        erring = Pointing(ra, point.dec + error[1], point.roll + roll, point.v2, point.v3)
+        return told, attitude(erring)
+
+
+def _offsets(
+    dithers: int | Sequence[tuple[float, float]], cameras: Sequence[Camera]
+) -> tuple[Dither, ...]:
+    """The dither pattern: as given, or wide enough to close the gap between detectors where there are several."""
+    if not isinstance(dithers, int):
+        pattern = [(float(x), float(y)) for x, y in dithers]
+    elif 1 <= dithers <= len(_PATTERN):
+        side = cameras[0].region.nx * cameras[0].detector.pixel_scale
+        spread = min(_GAP if len(cameras) > 1 else 0.15 * side, 0.4 * side)
+        pattern = [(x * spread, y * spread) for x, y in _PATTERN[:dithers]]
+    else:
+        raise ValueError(f"{dithers} dithers asked for; give 1 to {len(_PATTERN)}, or the offsets")
+    return tuple(Dither(k + 1, len(pattern), x, y) for k, (x, y) in enumerate(pattern))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The files of one detector."""
+
+    detector: str
+    files: dict[str, Path]
+    uncal: list[Path]
+    truth: dict[str, Path]
+
+
+def _simulate(
+    root: Path, plan: _Plan, sources: np.ndarray, optics: Optics, camera: Camera, full: bool
+) -> _Part:
+    """Write references, raw files and truth of one detector."""
+    files = write_references(
+        root / "refs", optics, camera.instrument, camera.region, camera.timing, full=full
+    )
+    part = _Part(camera.detector.name, files, [], {})
+    true = pixels(optics, camera.region, camera.instrument)
+    view = View(optics, camera.region, sources, {})
+    for dither in plan.dithers:
+        told, actual = plan.attitudes(dither, camera.instrument)
+        shot = Shot(camera, optics, dither, told, plan.target)
+        places = view.positions(actual, camera.instrument.velocity_aberration, shot.pointing)
+        rate = _rate(view, true, plan.scene, actual, places)
+        raw = expose(rate, true, camera, plan.seed, shot.name)
+        part.uncal.append(write_uncal(root / "uncal", shot, raw))
+        timing = camera.timing
+        known = Truth(
+            rate=rate,
+            hits=raw.hits,
+            snowballs=raw.snowballs,
+            x=places[0],
+            y=places[1],
+            commanded=told,
+            true=actual,
+            nframes=timing.nframes,
+            stride=timing.stride,
+        )
+        part.truth[shot.name] = write_truth(root / "truth", shot.name, known)
+    return part
+
+
+def _rate(
+    view: View, true: Pixels, scene: Scene, actual: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """Count rate (ny, nx) of the light, DN/s.
+
+    ``response`` is to uniform light and so holds the pixels' area; a source's light does not spread with the area.
+    """
+    optics = view.optics
+    per_jansky = 1e-6 / (optics.filter.photmjsr * optics.detector.pixel_area_sr)
+    stars = view.light(actual, places) * (per_jansky / true.area)
+    sky = scene.background / optics.filter.photmjsr
+    return (true.response * (sky + stars)).astype(np.float32)
+
+
+def _optics(name: str, band: str) -> Optics:
+    if name not in DETECTORS:
+        raise ValueError(f"unknown detector {name!r}; known ones: {', '.join(DETECTORS)}")
+    if band not in FILTERS:
+        raise ValueError(f"unknown filter {band!r}; known ones: {', '.join(FILTERS)}")
+    detector, chosen = DETECTORS[name], FILTERS[band]
+    if detector.channel != chosen.channel:
+        fitting = [f.name for f in FILTERS.values() if f.channel == detector.channel]
+        raise ValueError(
+            f"{name} does not see through {band}; its filters are {', '.join(fitting)}"
+        )
+    return Optics(detector, chosen)
