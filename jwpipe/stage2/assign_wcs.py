@@ -1,17 +1,19 @@
 """Tie pixels to the sky: the WCS of an exposure from its pointing and the distortion reference."""
 
+from __future__ import annotations
+
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
-from gwcs import WCS
 from pydantic import Field
 
 from jwpipe.exposure import ExposureError, Header, header
 from jwpipe.refs import References
 from jwpipe.step import ExposureStep, Params
-from jwpipe.wcs.fitswcs import s_region, sip_keywords, with_sip
-from jwpipe.wcs.imaging import imaging_wcs
+
+if TYPE_CHECKING:
+    from gwcs import WCS
 
 MODES = {
     "NRC": ("IMAGE", "TACQ", "TACONFIRM", "CORON", "FOCUS", "TSIMAGE"),
@@ -67,6 +69,9 @@ def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsPa
         For exposure types that have no imaging WCS, and pointing keywords that are missing or not
         finite.
     """
+    from jwpipe.wcs.fitswcs import s_region
+    from jwpipe.wcs.imaging import imaging_wcs
+
     keywords = header(exposure)
     _check_type(keywords)
     wcs = imaging_wcs(
@@ -113,6 +118,8 @@ def _approximated(
     sci: dict[str, Any], wcs: WCS, keywords: Header, params: AssignWcsParams
 ) -> dict[str, Any]:
     """Add the SIP approximation to the SCI keywords; leave them where no fit is possible."""
+    from jwpipe.wcs.fitswcs import sip_keywords, with_sip
+
     crpix = keywords.get("CRPIX1"), keywords.get("CRPIX2")
     try:
         sip = sip_keywords(wcs, None if None in crpix else crpix, **params.sip())
