@@ -157,16 +157,19 @@ def _ramp_figure(exposure: xr.Dataset) -> Figure:
     ramp = da.asarray(exposure["sci"].data).astype(np.float32)
     shown = range(min(PANELS, len(ramp)))
     step = _step(ramp.shape[2:])
-    planes = [_reduced(ramp[n, -1] - ramp[n, 0], step) for n in shown]
+    single = ramp.shape[1] == 1
+    what = "its only group" if single else "last − first group"
+    planes = [_reduced(ramp[n, -1] - (0 if single else ramp[n, 0]), step) for n in shown]
     planes, sample = dask_compute(planes, _few_pixels(ramp[0]))
-    figure = _panels(planes, [f"integration {n + 1}: last − first group" for n in shown], "DN")
+    figure = _panels(planes, [f"integration {n + 1}: {what}" for n in shown], "DN")
     axes = _side_axes(figure)
     for values in _spread(sample):
         groups = np.arange(1, len(values) + 1)
         axes.plot(groups, values / values[-1], ".-", lw=0.9, ms=4, label=f"{values[-1]:,.0f} DN")
     axes.set(xlabel="group", ylabel="counts over the first group, in parts of the whole")
     axes.set_title("a few pixels of integration 1", fontsize=9)
-    axes.legend(fontsize=8, frameon=False)
+    if axes.lines:
+        axes.legend(fontsize=8, frameon=False)
     return figure
 
 

@@ -136,16 +136,25 @@ def _text_cards(head: str, text: str, comment: str) -> Iterator[str]:
     if len(whole) <= CARD:
         yield _with_comment(f"{whole:30}", comment)
         return
-    room = CARD - len(head) - 3
+    for piece, last in _pieces(quoted, CARD - len(head) - 3):
+        if not last:
+            yield f"{head}'{piece}&'".ljust(CARD)
+        elif len(head) + len(piece) + len(comment) + 5 <= CARD:
+            yield _with_comment(f"{head}'{piece}'", comment)
+        else:
+            yield f"{head}'{piece}&'".ljust(CARD)
+            yield _with_comment("CONTINUE  ''", comment)
+        head = "CONTINUE  "
+
+
+def _pieces(quoted: str, room: int) -> Iterator[tuple[str, bool]]:
+    """Parts of a text that fit into a card, and whether each is the last."""
     while quoted:
         piece = quoted[:room]
         if piece.count("'") % 2:  # never part the two quotes that stand for one
             piece = piece[:-1]
         quoted = quoted[len(piece) :]
-        ending = "&'" if quoted else "'"
-        yield _with_comment(f"{head}'{piece}{ending}", "" if quoted else comment)
-        head = "CONTINUE  "
-        room = CARD - len(head) - 3
+        yield piece, not quoted
 
 
 def title_cards(title: str) -> Iterator[str]:

@@ -266,8 +266,6 @@ def lazy(
         handle,
         chunks_of(dims, handle.shape, chunks),
         name=f"pixels-{tokenize(handle)}",
-        asarray=False,
-        fancy=False,
         inline_array=True,
         meta=np.empty((0,) * handle.ndim, handle.dtype),
     )

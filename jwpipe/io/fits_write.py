@@ -191,7 +191,7 @@ def _primary_header(cards: Sequence[str]) -> bytes:
 
 def _extension_header(part: Extension, cards: Sequence[str]) -> bytes:
     first = [*part.structure, ("EXTNAME", part.name, "extension name")]
-    last = [] if part.pixels is None else [("EXTVER", 1, "extension value")]
+    last = [] if part.name == "ASDF" else [("EXTVER", 1, "extension value")]
     return header_block([*_formatted(first), *cards, *_formatted(last)])
 
 

@@ -68,8 +68,8 @@ class FitsArray:
 
 def bounding_box(
     index: Any, shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[int | slice, ...]]:
-    """The smallest box of step 1 that holds ``index`` (integers and slices), and the index within that box."""
+) -> tuple[tuple[slice, ...], tuple[Any, ...]]:
+    """The smallest box of step 1 that holds ``index``, and the index within that box."""
     parts = list(index) if isinstance(index, tuple) else [index]
     for k, part in enumerate(parts):
         if isinstance(part, EllipsisType):
@@ -80,16 +80,19 @@ def bounding_box(
     return tuple(box for box, _ in pairs), tuple(rest for _, rest in pairs)
 
 
-def _one_axis(part: Any, size: int) -> tuple[slice, int | slice]:
-    if not isinstance(part, slice):
+def _one_axis(part: Any, size: int) -> tuple[slice, Any]:
+    if isinstance(part, slice):
+        wanted = range(size)[part]
+        if not wanted:
+            return slice(0, 0), slice(0, 0)
+        low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+        return slice(low, high + 1), slice(None, None, wanted.step)
+    if np.ndim(part) == 0:
         position = range(size)[as_integer(part)]
         return slice(position, position + 1), 0
-    wanted = range(size)[part]
-    if not wanted:
-        return slice(0, 0), slice(0, 0)
-    low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
-    step = slice(None, None, wanted.step)
-    return slice(low, high + 1), step
+    places = np.arange(size)[np.asarray(part)]
+    low, high = (int(places.min()), int(places.max())) if places.size else (0, -1)
+    return slice(low, high + 1), places - low
 
 
 def to_native(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

@@ -13,8 +13,11 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
+from math import prod
 from threading import Lock
 from typing import IO, Any, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -91,7 +94,7 @@ def remote_source(path: str) -> Source:
         ) from error
     if info.get("type") == "directory":
         raise ExposureError(f"{path}: a folder, expected a file; name one file of it")
-    stamp = hash(str(info.get("ETag") or info.get("mtime") or info.get("created") or 0))
+    stamp = crc32(str([info.get(name) for name in ("ETag", "mtime", "created", "size")]).encode())
     source = RemoteSource(path, int(info.get("size") or 0), stamp)
     return unpacked_source(path, stamp) if source.read(0, 2) == GZIP else source
 
@@ -121,13 +124,10 @@ def fetch(path: str, ranges: list[tuple[int, int]]) -> list[bytes]:
 def _filesystem(path: str) -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
-    options = {} if path.startswith("memory://") else {"default_cache_type": "none"}
     try:
-        return url_to_fs(path, **options)
+        return url_to_fs(path)
     except (ImportError, ValueError) as error:
         raise ExposureError(f"{path}: no access to this kind of address ({error})") from error
-    except TypeError:
-        return url_to_fs(path)
 
 
 _unpacking = Lock()
@@ -187,10 +187,7 @@ def _runs(
     outer, last = region[:-inner], region[-inner:]
     first = np.ravel_multi_index([part.start for part in last], shape[-inner:])
     final = np.ravel_multi_index([part.stop - 1 for part in last], shape[-inner:]) + 1
-    planes = np.indices([part.stop - part.start for part in outer]).reshape(len(outer), -1).T
-    pitch = int(np.prod(shape[-inner:]))
-    if not outer:
-        return [(int(first), int(final))]
-    starts = [part.start for part in outer]
-    numbers = np.ravel_multi_index(tuple((planes + starts).T), shape[: len(outer)])
-    return [(int(n) * pitch + int(first), int(n) * pitch + int(final)) for n in numbers]
+    pitch = prod(shape[-inner:])
+    planes = product(*(range(part.start, part.stop) for part in outer))
+    numbers = [np.ravel_multi_index(plane, shape[:-inner]) if plane else 0 for plane in planes]
+    return [(int(n * pitch + first), int(n * pitch + final)) for n in numbers]

@@ -137,7 +137,7 @@ def _lazy(path: str, array: Any, chunks: Chunks) -> xr.Variable:
     dims = tuple(array.metadata.dimension_names)
     name = f"{array.basename}-{tokenize(path, array.basename, _stamp(path))}"
     cut = chunks_of(dims, array.shape, chunks)
-    pixels = da.from_array(array, cut, name=name, inline_array=True, asarray=False)
+    pixels = da.from_array(array, cut, name=name, inline_array=True)
     return xr.Variable(dims, pixels, decode(dict(array.attrs)))
 
 
