@@ -4,6 +4,7 @@ The reference holds single frames. They are averaged and spaced as the exposure'
 for a detector and read pattern.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.jit import kernel
 from jwpipe.refs import RefArray, References, RefFile
 from jwpipe.step import Params, Step
+
+BLOCK = 256
 
 
 class DarkCurrentParams(Params):
@@ -145,12 +148,38 @@ def _unsuitable(references: References, header: Header, params: DarkCurrentParam
     return ""
 
 
+def save_dark(references: References, header: Header, path: Path) -> None:
+    """Write the dark in the exposure's groups as a reference file (``dark_output``)."""
+    from astropy.io import fits
+
+    dark, flags = dark_of_groups(references, header)
+    pixels = np.empty(dark.shape, np.float32)
+    for start in range(0, dark.shape[1], BLOCK):
+        rows = slice(start, start + BLOCK)
+        pixels[:, rows] = dark.read(rows)
+    primary = fits.PrimaryHDU(header=fits.getheader(_file(references).path))
+    primary.header["FILENAME"] = path.name
+    for keyword in ("NGROUPS", "NFRAMES", "GROUPGAP"):
+        primary.header[keyword] = header[keyword]
+    hdus = [primary, fits.ImageHDU(pixels, name="SCI")]
+    if flags is not None:
+        hdus.append(fits.ImageHDU(flags.read(), name="DQ"))
+    unfinished = path.with_name(f".{path.name}.part")
+    fits.HDUList(hdus).writeto(unfinished, overwrite=True)
+    unfinished.replace(path)
+
+
 def average_dark_current(references: References, params: DarkCurrentParams) -> float:
     """Give the average dark current in electron/s: the user's, else AVDRKCUR of the reference."""
     if params.average_dark_current is not None:
         return params.average_dark_current
     file = references["dark"]
     return 0.0 if file is None else float(file.header.get("AVDRKCUR") or 0.0)
+
+
+def _marks(references: References, header: Header, params: DarkCurrentParams) -> dict[str, Any]:
+    """Leave the average dark current to ramp_fit, for the Poisson variance."""
+    return {"AVDRKCUR": average_dark_current(references, params)}
 
 
 def _file(references: References) -> RefFile:
@@ -176,5 +205,6 @@ dark_current = Step(
     refs=("dark.sci", "dark.dq"),
     params=DarkCurrentParams,
     unsuitable=_unsuitable,
+    marks=_marks,
     prepare=_prepare,
 )

@@ -51,6 +51,10 @@ def _prepare(references: References, header: Header, params: GainScaleParams) ->
     return (gain_factor(references, header),)
 
 
+def _marks(references: References, header: Header, params: GainScaleParams) -> dict[str, Any]:
+    return {"GAINFACT": gain_factor(references, header)}
+
+
 gain_scale = Step(
     "gain_scale",
     scale_gain,
@@ -59,5 +63,6 @@ gain_scale = Step(
     refs=("gain.sci?",),
     params=GainScaleParams,
     unsuitable=_unsuitable,
+    marks=_marks,
     prepare=_prepare,
 )

@@ -9,6 +9,7 @@ from jwpipe.stage1.dark_current import (
     average_dark_current,
     average_frames,
     dark_current,
+    save_dark,
     subtract_dark,
 )
 
@@ -74,6 +75,18 @@ def test_dark_of_the_same_pattern_is_taken_as_it_is(tmp_path):
     np.testing.assert_array_equal(groups.read()[:, 2, 2], [0, 1, 2])
 
 
+def test_saved_dark_serves_as_a_reference_of_that_pattern(tmp_path):
+    dark = np.arange(12, dtype=np.float32).reshape(12, 1, 1) * np.ones((12, 4, 4), np.float32)
+    refs = references(tmp_path, dark)
+    save_dark(refs, header(3, 2, 1), tmp_path / "averaged.fits")
+    again = References.from_files({"dark": tmp_path / "averaged.fits"})
+    first, _ = dark_current.prepare(refs, header(3, 2, 1), DarkCurrentParams())
+    second, flags = dark_current.prepare(again, header(3, 2, 1), DarkCurrentParams())
+    np.testing.assert_array_equal(second.read(), first.read())
+    np.testing.assert_array_equal(flags.read(), 8)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["averaged.fits", "dark.fits"]
+
+
 @pytest.mark.parametrize(("nframes", "groupgap"), [(8, 0), (1, 3)])
 def test_coarser_dark_does_not_suit(tmp_path, nframes, groupgap):
     refs = references(tmp_path, np.ones((5, 4, 4), np.float32), NFRAMES=nframes, GROUPGAP=groupgap)
@@ -95,6 +108,6 @@ def test_refuses_to_continue_a_single_group(tmp_path):
 
 def test_average_dark_current_of_the_user_goes_first(tmp_path):
     refs = references(tmp_path, np.ones((2, 4, 4), np.float32), AVDRKCUR=0.002)
-    assert average_dark_current(refs, DarkCurrentParams()) == 0.002
+    assert dark_current.marks(refs, header(1, 1, 0), DarkCurrentParams()) == {"AVDRKCUR": 0.002}
     assert average_dark_current(refs, DarkCurrentParams(average_dark_current=0.5)) == 0.5
     assert average_dark_current(References.from_files({"dark": None}), DarkCurrentParams()) == 0

@@ -35,6 +35,7 @@ def test_the_exposures_factor_goes_before_the_references(tmp_path, exposure, gai
     reason = gain_scale.unsuitable(references, header, GainScaleParams())
     assert ("GAINFACT" in reason) == (factor is None)
     assert gain_scale.prepare(references, header, GainScaleParams()) == (factor,)
+    assert gain_scale.marks(references, header, GainScaleParams()) == {"GAINFACT": factor}
 
 
 def test_no_gain_reference_at_all():
