@@ -136,7 +136,7 @@ def _cover(px, py, n, cells, scratch, cover):  # type: ignore[no-untyped-def]
 @kernel
 def _deposit(
     cover, area, chosen, n, cells, first, shift, origin, weights, values, bits, sums, flags
-):  # type: ignore[no-untyped-def]  # noqa: E501
+):  # type: ignore[no-untyped-def]
     """Drop ``n`` chosen pixels of a row onto the output by their covers."""
     ny, nx = sums.shape[:2]
     planes, flagged = values.shape[1], bits.size > 0
@@ -230,7 +230,7 @@ def _axis(profile, centre, low, high, reach, scale, table, out):  # type: ignore
 @kernel
 def spread_separable(
     pixmap, weights, values, bits, profile, reach, scale, table, origin, sums, flags, touched
-):  # type: ignore[no-untyped-def]  # noqa: E501
+):  # type: ignore[no-untyped-def]
     """Drop pixels by a product of two profiles along the output axes, around their centres.
 
     As ``spread_square``. Marks in ``touched`` (oy, ox) where any pixel has a positive share, since

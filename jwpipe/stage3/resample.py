@@ -26,7 +26,7 @@ from jwpipe.stage3.grid import Grid, GridRequest, custom_grid, footprints_of, ou
 from jwpipe.stage3.groups import group_ids, members
 from jwpipe.stage3.placement import TILE
 from jwpipe.stage3.tiles import Drizzler, Graph, Key, Recipe
-from jwpipe.step import ExposureStep, Params
+from jwpipe.step import CombiningStep, ExposureStep, Params
 
 if TYPE_CHECKING:
     from jwpipe.refs import References
@@ -274,7 +274,7 @@ def _specs(recipe: Recipe, planes: int) -> dict[str, tuple[tuple[str, ...], type
         specs["con"] = (CONTEXT, np.int32)
     specs["wht"] = (IMAGE, np.float32)
     if recipe.planes == "variances":
-        specs |= {name: (IMAGE, np.float32) for name in ("var_poisson", "var_rnoise", "var_flat")}
+        specs |= dict.fromkeys(("var_poisson", "var_rnoise", "var_flat"), (IMAGE, np.float32))
     return specs
 
 
@@ -427,3 +427,4 @@ def _applies(keywords: Header, params: ResampleParams) -> str:
 
 
 resample = ExposureStep("resample", resample_exposure, params=ResampleParams, applies=_applies)
+combine = CombiningStep("resample", ResampleParams)

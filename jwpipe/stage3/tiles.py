@@ -9,9 +9,8 @@ does not grow with the number of exposures or the size of the mosaic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import getitem
 from typing import Any, Literal
 
 import dask.array as da
