@@ -303,6 +303,7 @@ def _segmented(
     wcs: Any,
 ) -> Sources:
     from astropy.table import QTable
+    from photutils import use_future_column_names
     from photutils.segmentation import SourceCatalog, SourceFinder
 
     smooth = smoothed(signal, params.kernel_fwhm, mask)
@@ -321,17 +322,18 @@ def _segmented(
             f"no {params.npixels} connected pixels are {params.snr_threshold:g} sigma "
             "above the background"
         )
-    catalogue = SourceCatalog(
-        signal,
-        segments,
-        mask=mask,
-        convolved_data=smooth,
-        error=error,
-        wcs=wcs,
-        local_bkg_width=params.localbkg_width,
-        aperture_mask_method=params.apermask_method,
-        kron_params=params.kron_params or KRON_PARAMS,
-    )
+    with use_future_column_names():
+        catalogue = SourceCatalog(
+            signal,
+            segments,
+            mask=mask,
+            convolved_data=smooth,
+            error=error,
+            wcs=wcs,
+            local_bkg_width=params.localbkg_width,
+            aperture_mask_method=params.apermask_method,
+            kron_params=params.kron_params or KRON_PARAMS,
+        )
     table = QTable()
     for name, column in SEGMENT_COLUMNS.items():
         table[column] = getattr(catalogue, name)
