@@ -7,6 +7,7 @@ own runs after a step with ``{"jump": {"post_hooks": [function]}}`` or before it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from astropy.table import QTable
 
     from jwpipe.io.save import Format
+
+logger = logging.getLogger(__name__)
 
 Paths = str | Path | Sequence[str | Path]
 Steps = Mapping[str, Mapping[str, Any]]
@@ -113,7 +116,7 @@ def image3(
     from jwpipe.mosaic import build_mosaic
 
     opened = [_opened(exposure) for exposure in exposures]
-    return build_mosaic(opened, settings_of(refs, overrides, steps), name).mosaic
+    return build_mosaic(opened, settings_of(refs, overrides, steps), name)[0]
 
 
 def source_catalog(
@@ -122,11 +125,17 @@ def source_catalog(
     refs: Paths | None = None,
     overrides: Mapping[str, Any] | None = None,
     steps: Steps | None = None,
-) -> tuple[QTable, xr.Dataset]:
-    """The source catalogue and segmentation map of a mosaic; computes its pixels."""
+) -> tuple[QTable | None, xr.Dataset | None]:
+    """The source catalogue and segmentation map of a mosaic; computes its pixels.
+
+    Both are ``None`` where there is nothing to list; a warning in the log says why.
+    """
     from jwpipe.mosaic import build_catalog
 
-    return build_catalog(_opened(mosaic), settings_of(refs, overrides, steps))
+    table, segments, notes = build_catalog(_opened(mosaic), settings_of(refs, overrides, steps))
+    for note in notes:
+        logger.warning("%s", note)
+    return table, segments
 
 
 def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Path:

@@ -50,6 +50,10 @@ RATE_VARIABLES = {
     "dq": Variable(IMAGE, np.uint32, "", "flags of each pixel"),
     "var_poisson": Variable(IMAGE, np.float32, "(DN/s)^2", "variance from photon noise"),
     "var_rnoise": Variable(IMAGE, np.float32, "(DN/s)^2", "variance from read noise"),
+    "var_flat": Variable(IMAGE, np.float32, "(DN/s)^2", "variance from the flat field"),
+    "area": Variable(
+        IMAGE, np.float32, "", "area of a pixel on the sky, relative to the nominal one"
+    ),
 }
 
 

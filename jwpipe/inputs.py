@@ -9,6 +9,7 @@ from pathlib import Path
 from jwpipe.exposure import ExposureError, Header, header
 from jwpipe.io import (
     AssociatedProduct,
+    Association,
     association_of,
     read_association,
     write_association,
@@ -37,6 +38,7 @@ class MosaicInput:
     name: str
     asn_id: str
     members: tuple[str, ...]
+    association: str = ""
     catalogs: dict[str, Path] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
 
@@ -53,13 +55,13 @@ class Work:
 def collect(request: Request) -> Work:
     """Sort the inputs of a request; what cannot be used becomes a problem, the rest goes on."""
     files: list[str] = []
-    products: list[tuple[str, AssociatedProduct]] = []
+    products: list[tuple[Association, AssociatedProduct]] = []
     problems: list[tuple[str, str]] = []
     for name in request.inputs:
         try:
             if name.endswith(".json"):
                 association = read_association(name, request.takes)
-                products += [(association.asn_id, each) for each in association.products]
+                products += [(association, each) for each in association.products]
             elif Path(name).is_dir() and not name.rstrip("/").endswith(".zarr"):
                 files += _in_folder(Path(name), request.takes)
             else:
@@ -69,7 +71,7 @@ def collect(request: Request) -> Work:
     exposures = {_key(path): ExposureInput(_key(path), path) for path in files}
     for _, product in products:
         exposures |= _members(product)
-    mosaics = [_mosaic(asn_id, product) for asn_id, product in products]
+    mosaics = [_mosaic(association, product) for association, product in products]
     if request.combines and files:
         mosaics += _by_filter([exposures[_key(path)] for path in files], problems)
     bad = {name for name, _ in problems}
@@ -104,12 +106,13 @@ def _members(product: AssociatedProduct) -> dict[str, ExposureInput]:
     }
 
 
-def _mosaic(asn_id: str, product: AssociatedProduct) -> MosaicInput:
+def _mosaic(association: Association, product: AssociatedProduct) -> MosaicInput:
     names = {m: _key(str(m.path)) for m in product.science}
     return MosaicInput(
         product.name,
-        asn_id,
+        association.asn_id,
         tuple(names.values()),
+        association.path.name if association.path else "",
         {name: m.tweakreg_catalog for m, name in names.items() if m.tweakreg_catalog},
         {name: m.group_id for m, name in names.items() if m.group_id},
     )

@@ -69,7 +69,7 @@ def prepare(
         Listing every reference that no source has.
     """
     keywords = header(exposure)
-    layers = (*_crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
+    layers = (*crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
     parameters = resolve(pipeline, steps, layers)
     planned = [_planned(step, parameters[step.name], keywords) for step in steps]
     wanted = [p.step for p in planned if p.runs]
@@ -78,7 +78,7 @@ def prepare(
     references = select(
         keywords,
         types,
-        overrides=settings.overrides,
+        overrides={**settings.overrides, **_supplied(planned)},
         folders=settings.refs,
         crds=settings.crds,
         optional=frozenset(types) - required,
@@ -87,9 +87,10 @@ def prepare(
     return Prepared(exposure, final, references)
 
 
-def _crds_parameters(
+def crds_parameters(
     pipeline: str, steps: Sequence[AnyStep], keywords: Header, settings: Settings
 ) -> list[Layer]:
+    """The layers of the CRDS parameter files for an exposure, lowest precedence first."""
     from jwpipe.refs.pars import find_pars
 
     return find_pars(
@@ -100,6 +101,15 @@ def _crds_parameters(
 def _planned(step: AnyStep, params: Params, keywords: Header) -> Planned:
     reason = "skip = true" if params.skip else step.applies(keywords, params)
     return Planned(step, params, reason)
+
+
+def _supplied(planned: Sequence[Planned]) -> dict[str, str]:
+    """Reference files that parameters of the steps name."""
+    files: dict[str, str] = {}
+    for each in planned:
+        if each.runs and isinstance(each.step, Step):
+            files |= each.step.supplied(each.params)
+    return files
 
 
 def _with_references(planned: Planned, references: References, keywords: Header) -> Planned:
@@ -196,9 +206,12 @@ def _marked(exposure: xr.Dataset, planned: Planned, references: References) -> x
 
 
 def _hooks(exposure: xr.Dataset, planned: Planned, which: str) -> xr.Dataset:
-    if not planned.runs:
-        return exposure
-    for hook in getattr(planned.params, which):
+    return apply_hooks(exposure, getattr(planned.params, which)) if planned.runs else exposure
+
+
+def apply_hooks(exposure: xr.Dataset, hooks: Sequence[Any]) -> xr.Dataset:
+    """``exposure`` after a user's functions; one that returns nothing leaves it as it is."""
+    for hook in hooks:
         function = import_function(hook) if isinstance(hook, str) else hook
         result = function(exposure)
         exposure = exposure if result is None else result

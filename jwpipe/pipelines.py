@@ -88,6 +88,7 @@ def image2_steps(keywords: Header) -> tuple[AnyStep, ...]:
 def image2_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``cal`` and, for single images of the sky, a quick-look ``i2d``; ``calints`` for integrations."""
     *calibrate, resample = prepared.steps
+    _keep_background(prepared, keep)
     result = run_steps(Prepared(prepared.exposure, tuple(calibrate), prepared.references), keep)
     suffix = "calints" if "integration" in result["sci"].dims else "cal"
     result = result.assign_attrs(product=suffix)
@@ -100,6 +101,15 @@ def image2_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     quick_look = resample.step.function(result, prepared.references, resample.params)
     quick_look = record(quick_look, "resample", COMPLETE, parameters=resample.params.own())
     return {suffix: result, "i2d": quick_look}
+
+
+def _keep_background(prepared: Prepared, keep: Keep | None) -> None:
+    """Give the combined background to ``keep`` where ``save_combined_background`` asks for it."""
+    subtract = prepared.steps[0]
+    if keep is not None and subtract.runs and subtract.params.own()["save_combined_background"]:
+        from jwpipe.stage2.bkg_subtract import combined_background
+
+        keep("combinedbackground", combined_background(prepared.exposure, subtract.params))
 
 
 def next_input(products: Products) -> xr.Dataset:

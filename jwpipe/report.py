@@ -47,7 +47,8 @@ class Reporter:
             self._bars.start()
         else:
             logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-            logging.getLogger("distributed").setLevel("WARNING")
+        for library in ("distributed", "tweakwcs", "stpipe", "CRDS"):
+            logging.getLogger(library).setLevel("WARNING")
         return self
 
     def __exit__(

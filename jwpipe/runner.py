@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import xarray as xr
 
+from jwpipe import mosaic as image3
 from jwpipe.cluster import Executor, connect
 from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
@@ -28,6 +29,7 @@ from jwpipe.pipeline import Settings, prepare, run_steps
 from jwpipe.pipelines import PIPELINES, Products, next_input
 from jwpipe.provenance import sealed
 from jwpipe.request import Request, find_step, request_of
+from jwpipe.stage3.tweakreg import write_table
 
 logger = logging.getLogger(__name__)
 
@@ -268,4 +270,52 @@ class Runner:
         return open_exposure(path).assign_attrs(filename=exposure.attrs["filename"])
 
     def _mosaic(self, unit: MosaicInput) -> list[Path]:
-        raise NotImplementedError
+        """Solve, clean, combine and list sources; written exposures are read back, so that memory stays bounded."""
+        exposures = self._mosaic_members(unit)
+        parameters = image3.parameters_of(exposures, self.request.settings)
+        solved = image3.solve(exposures, parameters, self.request.output)
+        self._tell(solved.notes)
+        cleaned = image3.clean(solved.exposures, parameters["outlier_detection"])
+        flagged, written = list(cleaned.exposures), []
+        if not cleaned.reason:
+            written = self._write([*flagged, *cleaned.intermediate], unit.asn_id)
+            flagged = [open_exposure(path) for path in written[: len(flagged)]]
+        if parameters["resample"].skip:
+            return written
+        mosaic = image3.combine(flagged, parameters["resample"], unit.name, unit.association)
+        (path,) = self._write([mosaic])
+        return [*written, path, *self._catalog(open_exposure(path), parameters["source_catalog"])]
+
+    def _mosaic_members(self, unit: MosaicInput) -> list[xr.Dataset]:
+        failed = [name for name in unit.members if name not in self.calibrated]
+        if failed:
+            self.watcher.note(f"{unit.name}: without {', '.join(failed)}, which failed")
+        attrs = {
+            name: {
+                "tweakreg_catalog": str(unit.catalogs.get(name, "")) or None,
+                "group_id": unit.groups.get(name),
+            }
+            for name in unit.members
+        }
+        return [
+            self.calibrated[name].assign_attrs({k: v for k, v in attrs[name].items() if v})
+            for name in unit.members
+            if name in self.calibrated
+        ]
+
+    def _tell(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            self.watcher.note(note)
+
+    def _catalog(self, mosaic: xr.Dataset, params: Any) -> list[Path]:
+        if params.skip:
+            return []
+        references = image3.catalog_references(mosaic, self.request.settings)
+        table, segments, notes = image3.catalog(mosaic, references, params)
+        self._tell(notes)
+        if table is None:
+            return []
+        name = product_name(mosaic.attrs["filename"], "cat", extension=".ecsv")
+        path = self.request.output / name
+        write_table(table, path)
+        return [path, *([] if segments is None else self._write([segments]))]

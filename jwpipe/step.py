@@ -61,6 +61,10 @@ def _no_marks(references: References, header: Header, params: Any) -> dict[str, 
     return {}
 
 
+def _nothing_supplied(params: Any) -> dict[str, str]:
+    return {}
+
+
 def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
     return {}
 
@@ -95,6 +99,7 @@ class Step:
     ``applies(header, params)`` gives the reason to skip the step for this exposure, or ``""``;
     ``unsuitable(references, header, params)`` likewise, once the references are chosen.
     ``halo(params)`` is the number of neighbouring rows that the kernel looks at.
+    ``supplied(params)`` names reference files that parameters stand for, by type (``user_supplied_flat``).
     ``marks(references, header, params)`` gives keywords that the step leaves in the primary header, where later
     steps and users find them.
     ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where
@@ -112,6 +117,7 @@ class Step:
     applies: Callable[[Header, Any], str] = _no_reason
     halo: Callable[[Any], int] = _no_halo
     unsuitable: Callable[[References, Header, Any], str] = _suits
+    supplied: Callable[[Any], dict[str, str]] = _nothing_supplied
     marks: Callable[[References, Header, Any], dict[str, Any]] = _no_marks
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None

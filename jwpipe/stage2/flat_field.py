@@ -8,8 +8,7 @@ from pydantic import Field
 from jwpipe.dq import Pixel
 from jwpipe.exposure import Header
 from jwpipe.numerics.jit import kernel
-from jwpipe.refs import RefArray, ReferenceRefused, References, RefFile
-from jwpipe.refs.placement import placement
+from jwpipe.refs import RefArray, ReferenceRefused, References
 from jwpipe.step import Params, Step
 
 DO_NOT_USE = np.uint32(Pixel.DO_NOT_USE)
@@ -113,10 +112,8 @@ def _flatten(
 def _flat(
     references: References, header: Header, params: FlatFieldParams
 ) -> tuple[RefArray | None, ...]:
-    """The flat, its error and its flags: the user's own, or the reference file's."""
+    """The flat, its error and its flags."""
     file = references["flat"]
-    if params.user_supplied_flat is not None:
-        file = RefFile(params.user_supplied_flat, "flat", "user_supplied_flat", placement(header))
     if file is None or (flat := file.array("sci")) is None:
         name = file.path if file is not None else "flat"
         raise ReferenceRefused(
@@ -130,6 +127,10 @@ def _keywords(header: Header, params: FlatFieldParams) -> dict[str, Any]:
     return {"inverse": params.inverse}
 
 
+def _supplied(params: FlatFieldParams) -> dict[str, str]:
+    return {"flat": params.user_supplied_flat} if params.user_supplied_flat else {}
+
+
 flat_field = Step(
     "flat_field",
     apply_flat,
@@ -138,5 +139,6 @@ flat_field = Step(
     refs=("flat.sci", "flat.err?", "flat.dq?"),
     params=FlatFieldParams,
     keywords=_keywords,
+    supplied=_supplied,
     prepare=_flat,
 )

@@ -96,4 +96,4 @@ def _column(values: Sequence[Any]) -> np.ndarray:
     if len(present) < len(values):
         return np.array([np.nan if value is None else float(value) for value in values])
     found = np.array(values)
-    return found.astype(np.int8) if found.dtype == bool else found
+    return found
