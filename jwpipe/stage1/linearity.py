@@ -104,16 +104,19 @@ def _evaluate(
 ) -> None:
     """Evaluate polynomials by Horner's scheme; ``values`` are pixels of row ``y`` from ``start``."""
     top, end = coefficients.shape[0] - 1, start + values.size
-    current = coefficients[top, y, start:end]
+    high, low = coefficients[top, y, start:end], coefficients[top - 1, y, start:end]
     for x in range(values.size):
-        result[x] = current[x] * values[x]
-    for k in range(top - 1, 0, -1):
-        current = coefficients[k, y, start:end]
+        result[x] = high[x] * values[x] + low[x]
+    # Two orders at a time: half the passes over the row.
+    for k in range(top - 2, 0, -2):
+        high, low = coefficients[k, y, start:end], coefficients[k - 1, y, start:end]
         for x in range(values.size):
-            result[x] = (result[x] + current[x]) * values[x]
-    current = coefficients[0, y, start:end]
-    for x in range(values.size):
-        result[x] += current[x]
+            value = values[x]
+            result[x] = (result[x] * value + high[x]) * value + low[x]
+    if top % 2 == 0:
+        low = coefficients[0, y, start:end]
+        for x in range(values.size):
+            result[x] = result[x] * values[x] + low[x]
 
 
 @kernel
