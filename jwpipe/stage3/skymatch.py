@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import xarray as xr
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from jwpipe.dq import Pixel
 from jwpipe.exposure import ExposureError, header
 from jwpipe.stage3.groups import group_ids, members
+from jwpipe.stage3.outlier_detection import bad_bits
 from jwpipe.stage3.overlaps import Plan, gather, plan_overlaps, whole
 from jwpipe.stage3.skystat import Statistic, sky_level
 from jwpipe.step import CombiningStep, Params
@@ -72,20 +72,6 @@ class SkyReport:
     warnings: tuple[str, ...] = ()
 
 
-def bad_bits(dqbits: str | None) -> int:
-    """The DQ bits that make a pixel unusable, where those of ``dqbits`` do not matter."""
-    from astropy.nddata.bitmask import interpret_bit_flags
-
-    names = {flag.name: int(flag) for flag in Pixel}
-    try:
-        ignored = interpret_bit_flags(dqbits, flag_name_map=names)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ExposureError(
-            f"skymatch: dqbits is {dqbits!r} ({error}); give names of DQ flags joined by +, or a number"
-        ) from error
-    return 0 if ignored is None else ~int(ignored) & 0xFFFFFFFF
-
-
 def overlap_statistic(
     sci: np.ndarray, good: np.ndarray, region: np.ndarray, params: SkymatchParams
 ) -> Level:
@@ -116,9 +102,8 @@ def sky_levels(
     """
     image = np.ascontiguousarray(sci, np.float32)
     good = np.isfinite(image)
-    bits = bad_bits(params.dqbits)
-    if dq is not None and bits:
-        good &= (dq & np.uint32(bits)) == 0
+    if dq is not None and params.dqbits is not None:
+        good &= (dq & np.uint32(bad_bits(params.dqbits))) == 0
     if offset:
         image = image - np.float32(offset)
     return {

@@ -89,10 +89,10 @@ class SourceCatalogParams(FinderParams):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What was found: the table and the segmentation map (y, x) uint32, or the ``reason`` why there is none."""
+    """What was found: the table and the map of segments (y, x) uint32, or the ``reason`` why there is none."""
 
     table: QTable | None = None
-    segmentation: np.ndarray | None = None
+    segments: np.ndarray | None = None
     reason: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -261,7 +261,7 @@ def _plain(values: Any) -> np.ndarray:
     return np.asarray(getattr(values, "value", values))
 
 
-def _quantity(values: np.ndarray, unit: str) -> Any:
+def _quantity(values: Any, unit: str) -> Any:
     from astropy.units import Quantity
 
     return Quantity(values, unit)
@@ -350,9 +350,9 @@ def _table(columns: dict[str, Any], sources: Sources, apertures: Apertures, vega
     """The columns in order, with descriptions and formats, and how they were made."""
     from astropy.table import QTable
 
-    energies = tuple(int(energy) for energy in apertures.energies)
+    small, middle, large = (int(energy) for energy in apertures.energies)
     table = QTable()
-    for name, description in descriptions(energies).items():
+    for name, description in descriptions((small, middle, large)).items():
         table[name] = columns[name]
         table[name].info.description = description
         table[name].info.format = number_format(name)
