@@ -295,10 +295,16 @@ def _keywords(header: Header, params: RefpixParams) -> dict[str, Any]:
     Raises
     ------
     ExposureError
-        For MIRI, IRS2 and striped readouts, and for ``refpix_algorithm = "sirs"`` on full frames.
+        For MIRI, IRS2 and striped readouts, for ``refpix_algorithm = "sirs"`` on full frames, and
+        for axes that make no sense.
     """
     _refuse_unsupported(header, params)
     fast, slow = int(header["FASTAXIS"]), int(header["SLOWAXIS"])
+    if {abs(fast), abs(slow)} != {1, 2}:
+        raise ExposureError(
+            f"{header.filename}: refpix: FASTAXIS {fast} and SLOWAXIS {slow} found, one of +1 or -1 and "
+            "one of +2 or -2 expected; correct the header"
+        )
     sizes = int(header["SUBSIZE1"]), int(header["SUBSIZE2"])
     starts = int(header["SUBSTRT1"]) - 1, int(header["SUBSTRT2"]) - 1
     full = min(sizes) >= DETECTOR

@@ -316,6 +316,7 @@ def test_applies_where_the_frame_has_reference_pixels(place, reason):
         ({"INSTRUME": "MIRI"}, {}, "MIRI"),
         ({"READPATT": "NRSIRS2RAPID"}, {}, "NRSIRS2RAPID"),
         ({"MSTR_RD1": 3}, {}, "MSTR_RD1"),
+        ({"slow": 1}, {}, "SLOWAXIS 1"),
         ({}, {"refpix_algorithm": "sirs"}, "sirs"),
     ],
 )
