@@ -62,6 +62,19 @@ class SkymatchParams(Params):
         True, description="accepted for compatibility; memory is bounded anyway"
     )
 
+    @field_validator("dqbits")
+    @classmethod
+    def _are_bits(cls, value: str | None) -> str | None:
+        if value is not None:
+            bad_bits(value)
+        return value
+
+    @model_validator(mode="after")
+    def _have_room(self) -> Self:
+        if self.lower is not None and self.upper is not None and self.lower >= self.upper:
+            raise ValueError(f"lower is {self.lower}, upper is {self.upper}: nothing lies between")
+        return self
+
 
 @dataclass(frozen=True)
 class SkyReport:
