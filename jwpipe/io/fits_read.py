@@ -149,7 +149,7 @@ def _next_hdu(source: Source, position: int, path: str) -> Hdu:
         header = parse_cards(blocks)
         name = str(header.get("EXTNAME", "PRIMARY")).strip().upper()
         hdu = Hdu(name, int(header.get("EXTVER") or 1), header, position)
-        end = position + hdu.size
+        end = position + padded(hdu.size)
     except (KeyError, TypeError, ValueError) as error:
         raise ExposureError(
             f"{path}: a header that does not describe its data ({error!r}); the file is damaged, fetch it again"

@@ -5,9 +5,11 @@ region asked for. It understands the arrays of JWST files: big-endian integers a
 stored with BZERO. Indexing it as an array makes it a source for ``dask.array.from_array``.
 """
 
+import os
 from dataclasses import dataclass
 from math import prod
 from operator import index as as_integer
+from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
@@ -52,13 +54,25 @@ class FitsArray:
 
     def _mapped(self) -> np.ndarray:
         try:
-            file = unpacked(self.path, self.stamp) if self.compressed else self.path
-            return np.memmap(file, self.stored, "r", self.offset, self.shape)
+            if self.compressed:
+                file = unpacked(self.path, self.stamp)
+                return np.memmap(file, self.stored, "r", self.offset, self.shape)
+            with Path(self.path).open("rb", buffering=0) as file:
+                self._check_stamp(os.fstat(file.fileno()).st_mtime_ns)
+                return np.memmap(file, self.stored, "r", self.offset, self.shape)
+        except ExposureError:
+            raise
         except (OSError, ValueError) as error:
             raise ExposureError(
                 f"{self.path}: its pixels cannot be read ({error}); the file must stay unchanged while it is "
                 "worked on, and every worker must see it under this path"
             ) from error
+
+    def _check_stamp(self, found: int) -> None:
+        if self.stamp and found != self.stamp:
+            raise ExposureError(
+                f"{self.path}: the file has changed since it was opened; open it again"
+            )
 
     def _fetch(self, index: Any) -> np.ndarray:
         box, rest = bounding_box(index, self.shape)
@@ -66,9 +80,7 @@ class FitsArray:
         return raw[rest]
 
 
-def bounding_box(
-    index: Any, shape: tuple[int, ...]
-) -> tuple[tuple[slice, ...], tuple[Any, ...]]:
+def bounding_box(index: Any, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[Any, ...]]:
     """The smallest box of step 1 that holds ``index``, and the index within that box."""
     parts = list(index) if isinstance(index, tuple) else [index]
     for k, part in enumerate(parts):

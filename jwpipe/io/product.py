@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dask
 import dask.array as da
+from dask.base import compute as dask_compute
 
 from jwpipe.exposure import ExposureError
 
@@ -71,9 +71,7 @@ def unwritable(path: Path, error: OSError) -> ExposureError:
     return ExposureError(f"{path}: cannot be written: {reasons.get(error.errno or 0, str(error))}")
 
 
-def store(
-    products: Sequence[Pending], compute: Callable[[Any], Any] = dask.compute
-) -> list[Path]:
+def store(products: Sequence[Pending], compute: Callable[[Any], Any] = dask_compute) -> list[Path]:
     """Compute the pixels of all ``products`` in one graph with ``compute``, then name them.
 
     Raises

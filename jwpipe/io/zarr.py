@@ -8,9 +8,12 @@ What JSON has no words for stands in objects of one key: ``{"$table": ...}`` the
 from __future__ import annotations
 
 import base64
+import errno
 import io
 import math
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +62,29 @@ def prepare_zarr(exposure: xr.Dataset, path: Path) -> Pending:
                 compressors=BloscCodec(cname="lz4", typesize=pixels.dtype.itemsize),
             )
             arrays.append(pixels)
-            targets.append(target)
+            targets.append(ZarrTarget(target, temporary.absolute()))
     except OSError as error:
         remove(temporary)
         raise unwritable(path, error) from error
     return Pending(path, temporary, tuple(arrays), tuple(targets))
+
+
+@dataclass(frozen=True)
+class ZarrTarget:
+    """A zarr array that takes blocks as long as its folder is there: after a failure none is made anew."""
+
+    array: Any
+    folder: Path
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Shape of the stored chunks."""
+        return tuple(self.array.chunks)
+
+    def __setitem__(self, region: tuple[slice, ...], block: np.ndarray) -> None:
+        if not (self.folder / "zarr.json").exists():
+            raise FileNotFoundError(errno.ENOENT, "the folder is gone", os.fspath(self.folder))
+        self.array[region] = block
 
 
 def _plain_attributes(attrs: Mapping[Any, Any]) -> dict[str, Any]:

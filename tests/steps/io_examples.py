@@ -27,7 +27,11 @@ KEYWORDS = {
     "EFFEXPTM": 115.9368,
     "ZEROFRAM": True,
 }
-SCIENCE_KEYWORDS = {"RA_REF": 80.48, "VPARITY": -1, "S_REGION": "POLYGON ICRS " + "80.4816156 " * 12}
+SCIENCE_KEYWORDS = {
+    "RA_REF": 80.48,
+    "VPARITY": -1,
+    "S_REGION": "POLYGON ICRS " + "80.4816156 " * 12,
+}
 
 
 def table(name: str, rows: np.ndarray) -> fits.BinTableHDU:
@@ -68,7 +72,9 @@ def uncal(
         "EXSEGTOT": segments[1],
         **keywords,
     }
-    primary = fits.PrimaryHDU(header=fits.Header({k: v for k, v in header.items() if v is not None}))
+    primary = fits.PrimaryHDU(
+        header=fits.Header({k: v for k, v in header.items() if v is not None})
+    )
     primary.header["HISTORY"] = "made by hand"
     science = fits.ImageHDU(ramp, fits.Header(SCIENCE_KEYWORDS), name="SCI")
     zero = fits.ImageHDU(ramp[:, 0] // 4, name="ZEROFRAME")
@@ -77,10 +83,14 @@ def uncal(
     return ramp
 
 
-def rate(path: Path, *, size: tuple[int, int] = (20, 16), **keywords: object) -> dict[str, np.ndarray]:
+def rate(
+    path: Path, *, size: tuple[int, int] = (20, 16), **keywords: object
+) -> dict[str, np.ndarray]:
     """A count rate image at ``path``; returns its arrays."""
     rng = np.random.default_rng(1)
-    arrays = {name: rng.normal(size=size).astype(np.float32) for name in ("SCI", "ERR", "VAR_POISSON")}
+    arrays = {
+        name: rng.normal(size=size).astype(np.float32) for name in ("SCI", "ERR", "VAR_POISSON")
+    }
     arrays["SCI"][0, 0] = np.nan
     arrays["DQ"] = rng.integers(0, 2**32, size, dtype=np.uint32)
     header = fits.Header({**KEYWORDS, "DATAMODL": "ImageModel", **keywords})

@@ -19,7 +19,11 @@ RESERVED = {"END", "CONTINUE", "HISTORY", "COMMENT", "HIERARCH", "SIMPLE", "XTEN
 
 
 def test_cards_by_hand():
-    cards = [*format_card("SIMPLE", True, "conforms"), *format_card("NGROUPS", 10), *format_card("X", "it's")]
+    cards = [
+        *format_card("SIMPLE", True, "conforms"),
+        *format_card("NGROUPS", 10),
+        *format_card("X", "it's"),
+    ]
     assert cards[0] == f"{'SIMPLE  =                    T / conforms':80}"
     assert cards[1] == f"{'NGROUPS =                   10':80}"
     assert cards[2] == f"{chr(88):8}= {chr(39)}it''s   {chr(39)}".ljust(80)

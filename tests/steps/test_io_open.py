@@ -105,7 +105,11 @@ def test_chunks_are_blocks_of_whole_rows(tmp_path):
 
 def test_opening_reads_headers_and_tables_only(ramp, monkeypatch):
     seen = []
-    monkeypatch.setattr(fits_read, "LocalSource", lambda *a: seen.append(Counting(source.LocalSource(*a))) or seen[-1])
+    monkeypatch.setattr(
+        fits_read,
+        "LocalSource",
+        lambda *a: seen.append(Counting(source.LocalSource(*a))) or seen[-1],
+    )
     jio.open(ramp[0])
     with fits.open(ramp[0]) as hdus:
         data = [(i["datLoc"], i["datLoc"] + i["datSpan"]) for i in map(hdus.fileinfo, range(3))]
@@ -117,12 +121,16 @@ def test_opening_reads_headers_and_tables_only(ramp, monkeypatch):
 def test_a_tile_reads_its_rows_only(ramp, monkeypatch):
     indices = []
     original = FitsArray.__getitem__
-    monkeypatch.setattr(FitsArray, "__getitem__", lambda self, i: indices.append(i) or original(self, i))
+    monkeypatch.setattr(
+        FitsArray, "__getitem__", lambda self, i: indices.append(i) or original(self, i)
+    )
     exposure = jio.open(ramp[0], chunks={"y": 5})
     tile = exposure["sci"].isel(y=slice(5, 10), x=slice(2, 7)).compute(scheduler="sync")
     np.testing.assert_array_equal(tile, ramp[1][:, :, 5:10, 2:7])
     assert len(indices) == 1
-    assert [range(n)[part] for part, n in zip(indices[0], (2, 4, 20, 16), strict=True)][2] == range(5, 10)
+    assert [range(n)[part] for part, n in zip(indices[0], (2, 4, 20, 16), strict=True)][2] == range(
+        5, 10
+    )
 
 
 def test_a_pickled_exposure_reads_elsewhere(ramp):
@@ -185,8 +193,13 @@ def test_real_files_are_what_astropy_sees(name):
             np.testing.assert_array_equal(variable.values, hdus[key].data)
         for key, rows in exposure.attrs["tables"].items():
             for column in rows.dtype.names:
-                np.testing.assert_array_equal(rows[column], np.asarray(hdus[key].data[column]).astype(rows[column].dtype))
-        for header, values in ((hdus[0].header, exposure.attrs["primary"]), (hdus["SCI"].header, exposure.attrs["sci"])):
+                np.testing.assert_array_equal(
+                    rows[column], np.asarray(hdus[key].data[column]).astype(rows[column].dtype)
+                )
+        for header, values in (
+            (hdus[0].header, exposure.attrs["primary"]),
+            (hdus["SCI"].header, exposure.attrs["sci"]),
+        ):
             assert all(header[k] == v and type(header[k]) is type(v) for k, v in values.items())
 
 

@@ -1,4 +1,5 @@
 import gzip
+from typing import ClassVar
 
 import fsspec
 import numpy as np
@@ -15,9 +16,9 @@ class CountedFileSystem(MemoryFileSystem):
     """A far store that notes the bytes of each request."""
 
     protocol = "counted"
-    store: dict = {}
-    pseudo_dirs = [""]
-    requests: list = []
+    store: ClassVar[dict] = {}
+    pseudo_dirs: ClassVar[list] = [""]
+    requests: ClassVar[list] = []
     short = 0
 
     def cat_file(self, path, start=None, end=None, **kwargs):
@@ -62,7 +63,11 @@ def test_a_part_of_rows(far):
     url, pixels = far
     exposure = jio.open(url)
     CountedFileSystem.requests.clear()
-    part = exposure["sci"].isel(integration=1, group=-1, y=slice(10, 40, 3), x=slice(300, 700, 7)).values
+    part = (
+        exposure["sci"]
+        .isel(integration=1, group=-1, y=slice(10, 40, 3), x=slice(300, 700, 7))
+        .values
+    )
     np.testing.assert_array_equal(part, pixels[1, -1, 10:40:3, 300:700:7])
     assert len(CountedFileSystem.requests) == 1
     assert exposure["sci"].isel(y=slice(3, 3)).values.shape == (2, 4, 0, 2048)
@@ -72,7 +77,10 @@ def test_columns_of_a_wide_image_are_asked_for_row_by_row(tmp_path):
     rate(tmp_path / "a_rate.fits", size=(6, 40_000))
     with fsspec.open("counted://bucket/a_rate.fits", "wb") as file:
         file.write((tmp_path / "a_rate.fits").read_bytes())
-    near, far = (jio.open(name)["sci"].isel(y=slice(1, 4), x=slice(5, 9)) for name in (tmp_path / "a_rate.fits", "counted://bucket/a_rate.fits"))
+    near, far = (
+        jio.open(name)["sci"].isel(y=slice(1, 4), x=slice(5, 9))
+        for name in (tmp_path / "a_rate.fits", "counted://bucket/a_rate.fits")
+    )
     CountedFileSystem.requests.clear()
     np.testing.assert_array_equal(far.values, near.values)
     assert [stop - start for start, stop in CountedFileSystem.requests] == [16, 16, 16]

@@ -26,7 +26,13 @@ def test_segments_become_one_array(three, order):
     np.testing.assert_array_equal(exposure["zeroframe"].values, pixels[:, 0] // 4)
     assert exposure.attrs["tables"]["INT_TIMES"]["integration_number"].tolist() == [1, 2, 3, 4, 5]
     keywords = exposure.attrs["primary"]
-    assert [keywords[k] for k in ("NINTS", "INTSTART", "INTEND", "EXSEGNUM", "EXSEGTOT")] == [5, 1, 5, 1, 1]
+    assert [keywords[k] for k in ("NINTS", "INTSTART", "INTEND", "EXSEGNUM", "EXSEGTOT")] == [
+        5,
+        1,
+        5,
+        1,
+        1,
+    ]
     assert exposure.attrs["filename"] == "jw01234001001_02101_00001_nrcb1_uncal.fits"
 
 

@@ -59,7 +59,9 @@ def test_a_ramp_keeps_its_type_and_tables(tmp_path):
     before = jio.open(tmp_path / "a_uncal.fits")
     after = jio.open(jio.save(before, tmp_path / "out"))
     same(before, after)
-    np.testing.assert_array_equal(before.attrs["tables"]["INT_TIMES"], after.attrs["tables"]["INT_TIMES"])
+    np.testing.assert_array_equal(
+        before.attrs["tables"]["INT_TIMES"], after.attrs["tables"]["INT_TIMES"]
+    )
     assert after.attrs["primary"]["HISTORY"] == ["made by hand"]
     assert after.attrs["primary"]["DATAMODL"] == "Level1bModel"
 
@@ -74,10 +76,16 @@ def test_numbers_are_stored_as_the_product_has_them(exposure, tmp_path):
 
 def test_names_follow_the_exposure(exposure, tmp_path):
     flat = exposure.assign_attrs(product="cal")
-    assert jio.save(flat, tmp_path / "new" / "folder").name == "jw01234001001_02101_00001_nrcb1_cal.fits"
+    assert (
+        jio.save(flat, tmp_path / "new" / "folder").name
+        == "jw01234001001_02101_00001_nrcb1_cal.fits"
+    )
     assert jio.product_path(flat, tmp_path, format="zarr").name.endswith("nrcb1_cal.zarr")
     assert jio.product_name("jw1_nrca1_cal.fits", "crf", asn_id="o001") == "jw1_nrca1_o001_crf.fits"
-    assert jio.product_name("jw1_nrca1_o001_crf.fits", "crf", asn_id="o001") == "jw1_nrca1_o001_crf.fits"
+    assert (
+        jio.product_name("jw1_nrca1_o001_crf.fits", "crf", asn_id="o001")
+        == "jw1_nrca1_o001_crf.fits"
+    )
     assert jio.product_name("some name", "rate") == "some name_rate.fits"
 
 
@@ -90,7 +98,12 @@ def test_provenance_and_other_metadata_stay(exposure, tmp_path):
 
 
 def test_undefined_and_infinite_keywords_are_left_out(exposure, tmp_path):
-    sci = {**exposure.attrs["sci"], "PHOTMJSR": np.nan, "PIXAR_SR": np.float32(2.5), "VELOSYS": None}
+    sci = {
+        **exposure.attrs["sci"],
+        "PHOTMJSR": np.nan,
+        "PIXAR_SR": np.float32(2.5),
+        "VELOSYS": None,
+    }
     again = jio.open(jio.save(exposure.assign_attrs(sci=sci), tmp_path / "a_rate.fits"))
     assert again.attrs["sci"]["PIXAR_SR"] == 2.5
     assert not {"PHOTMJSR", "VELOSYS"} & set(again.attrs["sci"])
@@ -118,7 +131,9 @@ def test_nothing_is_left_of_a_failure(exposure, tmp_path, kind, error):
     def fail(block):
         raise error
 
-    broken = exposure.assign(err=(("y", "x"), exposure["err"].data.map_blocks(fail, meta=np.empty((0, 0), "f4"))))
+    broken = exposure.assign(
+        err=(("y", "x"), exposure["err"].data.map_blocks(fail, meta=np.empty((0, 0), "f4")))
+    )
     with pytest.raises(type(error)), dask.config.set(scheduler="sync"):
         jio.save(broken, tmp_path / "out", format=kind)
     assert list((tmp_path / "out").iterdir()) == []
@@ -141,9 +156,11 @@ def test_a_disk_that_fills_up(exposure, tmp_path, kind, monkeypatch):
         raise OSError(28, "No space left on device")
 
     pending = jio.prepare(exposure, tmp_path / "out", format=kind)
-    target = (fits_target.os, "pwrite") if kind == "fits" else (type(pending.targets[0]), "__setitem__")
-    with monkeypatch.context() as patch, pytest.raises(ExposureError, match=r"rate.*disk is full; free space"):
-        patch.setattr(*target, full)
+    target = (
+        (fits_target.os, "pwrite") if kind == "fits" else (type(pending.targets[0]), "__setitem__")
+    )
+    monkeypatch.setattr(*target, full)
+    with pytest.raises(ExposureError, match=r"rate.*disk is full; free space"):
         jio.store([pending])
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -177,6 +194,15 @@ def test_a_file_where_the_folder_should_be(exposure, tmp_path):
         jio.save(exposure, tmp_path / "out" / "below")
 
 
+def test_an_input_that_was_replaced_is_not_read_as_the_old_one(exposure, tmp_path):
+    path = tmp_path / exposure.attrs["filename"]
+    jio.save(exposure.isel(y=slice(5, 20)), path)
+    with pytest.raises(
+        ExposureError, match=r"rate\.fits: .*changed since it was opened; open it again"
+    ):
+        exposure["sci"].compute(scheduler="sync")
+
+
 def test_products_stay_off_the_network(exposure):
     with pytest.raises(ExposureError, match="local or shared"):
         jio.save(exposure, "s3://bucket/a_rate.fits")
@@ -200,7 +226,9 @@ def test_blocks_land_where_they_belong(data):
 
 
 def test_unsigned_numbers_as_fits_keeps_them():
-    np.testing.assert_array_equal(stored(np.array([0, 1, 65535]), np.dtype("u2")), [-32768, -32767, 32767])
+    np.testing.assert_array_equal(
+        stored(np.array([0, 1, 65535]), np.dtype("u2")), [-32768, -32767, 32767]
+    )
     assert stored(np.array([1.0], "f4"), np.dtype("f4")).tobytes() == b"\x3f\x80\x00\x00"
 
 
@@ -226,8 +254,19 @@ def test_products_look_as_users_know_them(name, tmp_path):
         for before, after in zip(one[:-1], other[:-1], strict=True):
             assert list(before.header) == list(after.header)
             cards = zip(before.header.cards, after.header.cards, strict=True)
-            differing = [a.keyword for a, b in cards if a.value != b.value or a.comment[:20] != b.comment[:20]]
-            assert set(differing) <= {"DATE", "R_FILOFF", "R_LINEAR", "R_READNO", "R_SATURA", "R_SUPERB"}
+            differing = [
+                a.keyword
+                for a, b in cards
+                if a.value != b.value or a.comment[:20] != b.comment[:20]
+            ]
+            assert set(differing) <= {
+                "DATE",
+                "R_FILOFF",
+                "R_LINEAR",
+                "R_READNO",
+                "R_SATURA",
+                "R_SUPERB",
+            }
 
 
 @real_data

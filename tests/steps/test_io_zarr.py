@@ -13,8 +13,12 @@ import jwpipe.io as jio
 from jwpipe.exposure import ExposureError
 from jwpipe.io.zarr import decode, encode
 
-LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary())
-TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text("abcXYZ"), inner), max_leaves=10)
+LEAVES = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text(), st.binary()
+)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner) | st.dictionaries(st.text("abcXYZ"), inner), max_leaves=10
+)
 
 
 def same(one, other):
