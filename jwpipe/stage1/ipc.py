@@ -51,27 +51,31 @@ def _convolve(sci: np.ndarray, weights: np.ndarray, science: np.ndarray) -> np.n
     for i in range(integrations):
         for g in range(groups):
             for y in range(rows):
+                inner = padded[middle_j + y, middle_i : middle_i + columns]
                 for x in range(columns):
-                    value = sci[i, g, y, x] if science[y, x] else np.float32(0)
-                    padded[middle_j + y, middle_i + x] = value
+                    value = sci[i, g, y, x]
+                    inner[x] = value if science[y, x] else np.float32(0)
             for y in range(rows):
                 total = np.zeros(columns, np.float32)
                 at = min(y, kernel_rows - 1)
                 for j in range(high):
+                    near = padded[y + high - 1 - j]
                     for k in range(wide):
                         if j != middle_j or k != middle_i:
-                            near = padded[y + high - 1 - j]
-                            _add(total, near, wide - 1 - k, weights[j, k, at])
-                _add(total, padded[y + middle_j], middle_i, weights[middle_j, middle_i, at])
+                            start = wide - 1 - k
+                            _add(total, near[start : start + columns], weights[j, k, at])
+                near = padded[y + middle_j, middle_i : middle_i + columns]
+                _add(total, near, weights[middle_j, middle_i, at])
                 for x in range(columns):
-                    result[i, g, y, x] = total[x] if science[y, x] else sci[i, g, y, x]
+                    before, after = sci[i, g, y, x], total[x]
+                    result[i, g, y, x] = after if science[y, x] else before
     return result
 
 
 @kernel
-def _add(total: np.ndarray, values: np.ndarray, shift: int, weights: np.ndarray) -> None:
+def _add(total: np.ndarray, values: np.ndarray, weights: np.ndarray) -> None:
     for x in range(total.size):
-        total[x] += weights[x] * values[shift + x]
+        total[x] += weights[x] * values[x]
 
 
 @dataclass(frozen=True)
