@@ -75,15 +75,15 @@ def model_of(exposure: xr.Dataset) -> str:
 
 def extensions(exposure: xr.Dataset) -> list[Extension]:
     """The arrays and tables of an exposure, in the order of its extensions."""
-    raw = exposure.attrs.get("product") == "uncal"
-    found = [_image(str(name), variable, raw=raw) for name, variable in exposure.data_vars.items()]
+    product = str(exposure.attrs.get("product", ""))
+    found = [_image(str(name), pixels, product) for name, pixels in exposure.data_vars.items()]
     found += [_table(name, table) for name, table in exposure.attrs.get("tables", {}).items()]
     places = {name: place for place, name in enumerate(ORDER)}
     return sorted(found, key=lambda extension: places.get(extension.name, len(places)))
 
 
-def _image(name: str, variable: xr.DataArray, *, raw: bool) -> Extension:
-    dtype = np.dtype(_file_type(name, variable.dtype, raw=raw))
+def _image(name: str, variable: xr.DataArray, product: str) -> Extension:
+    dtype = np.dtype(_file_type(name, variable.dtype, product))
     axes = variable.ndim
     structure: list[Card] = [
         ("XTENSION", "IMAGE", "Image extension"),
@@ -99,9 +99,11 @@ def _image(name: str, variable: xr.DataArray, *, raw: bool) -> Extension:
     return Extension(name.upper(), variable.shape, dtype, tuple(structure), pixels)
 
 
-def _file_type(name: str, dtype: np.dtype[Any], *, raw: bool) -> Any:
-    if raw and name in RAW_VARIABLES:
+def _file_type(name: str, dtype: np.dtype[Any], product: str) -> Any:
+    if product == "uncal" and name in RAW_VARIABLES:
         return np.uint16
+    if product == "segm" and name == "sci":
+        return np.uint32
     if name in FLAG_TYPES:
         return FLAG_TYPES[name]
     if dtype.kind == "f":
@@ -160,7 +162,7 @@ def _headers(exposure: xr.Dataset, model: str, filename: str) -> dict[str, dict[
     primary = {"TELESCOP": "JWST"} | exposure.attrs.get("primary", {})
     primary |= {"DATE": now, "FILENAME": filename, "DATAMODL": model}
     sci = dict(exposure.attrs.get("sci", {}))
-    unit = sci.get("BUNIT") or exposure["sci"].attrs.get("units")
+    unit = exposure["sci"].attrs.get("units") or sci.get("BUNIT")
     if unit:
         sci["BUNIT"] = unit
     return {

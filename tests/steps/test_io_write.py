@@ -6,6 +6,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+import xarray as xr
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,6 +73,39 @@ def test_numbers_are_stored_as_the_product_has_them(exposure, tmp_path):
     assert again["sci"].dtype == np.float32
     assert again["dq"].dtype == np.uint32
     np.testing.assert_array_equal(again["dq"].values, exposure["dq"].values)
+
+
+@pytest.mark.parametrize(
+    ("dims", "product", "dtype", "model"),
+    [
+        (("y", "x"), "segm", "i8", "SegmentationMapModel"),
+        (("integration", "group", "y", "x"), "ramp", "f4", "RampModel"),
+        (("integration", "y", "x"), "rateints", "f8", "CubeModel"),
+        (("y", "x"), "cal", "f4", "ImageModel"),
+    ],
+)
+def test_models_of_products(dims, product, dtype, model, tmp_path):
+    from stdatamodels.jwst import datamodels
+
+    attrs = {
+        "product": product,
+        "primary": {"INSTRUME": "NIRCAM", "DATAMODL": "Level1bModel"},
+        "sci": {},
+    }
+    pixels = da.ones((2, 3, 8, 6)[-len(dims) :], dtype=dtype)
+    path = jio.save(xr.Dataset({"sci": (dims, pixels)}, attrs=attrs), tmp_path / "a.fits")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with datamodels.open(path) as opened:
+            assert type(opened).__name__ == model
+            assert opened.data.dtype.kind == ("u" if product == "segm" else "f")
+            np.testing.assert_array_equal(opened.data, 1)
+
+
+def test_the_unit_of_the_pixels_goes_before_an_older_keyword(exposure, tmp_path):
+    sci = exposure["sci"].assign_attrs(units="MJy/sr")
+    again = jio.open(jio.save(exposure.assign(sci=sci), tmp_path / "a_cal.fits"))
+    assert again.attrs["sci"]["BUNIT"] == again["err"].attrs["units"] == "MJy/sr"
 
 
 def test_names_follow_the_exposure(exposure, tmp_path):
