@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from jwpipe.dq import Pixel
 from jwpipe.numerics.jit import kernel
@@ -103,6 +103,12 @@ class FinderParams(Params):
         None, description="scale, least radius and least circular radius of Kron apertures"
     )
     deblend: bool = Field(True, description="split touching sources (segmentation)")
+
+    @model_validator(mode="after")
+    def _has_kernel(self) -> Self:
+        if self.kernel_fwhm == 0 and self.starfinder != "segmentation":
+            raise ValueError(f"kernel_fwhm is 0: the {self.starfinder} finder needs a kernel")
+        return self
 
     @property
     def min_separation(self) -> int:
