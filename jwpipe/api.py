@@ -16,7 +16,7 @@ import xarray as xr
 
 from jwpipe.exposure import header
 from jwpipe.params import ParameterError, check_steps, nearest
-from jwpipe.pipeline import Settings, prepare, run_steps
+from jwpipe.pipeline import Settings, prepare, run_alone
 from jwpipe.pipelines import PIPELINES, Products
 from jwpipe.provenance import sealed
 from jwpipe.request import find_step
@@ -167,11 +167,8 @@ def run_step(
     ------
     ExposureError, ParameterError, jwpipe.refs.MissingReferences
     """
-    opened = _opened(exposure)
-    found = find_step(name)
-    values = {k: v for k, v in parameters.items() if k != "skip"}
-    settings = settings_of(refs, overrides, {name: {**values, "skip": False}})
-    return run_steps(prepare("", (found,), opened, settings))
+    settings = settings_of(refs, overrides, {name: parameters})
+    return run_alone(find_step(name), _opened(exposure), settings)
 
 
 __all__ = ["detector1", "image2", "image3", "run_step", "save", "source_catalog"]

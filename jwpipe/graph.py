@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from operator import getitem
-from typing import Any
+from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
@@ -25,7 +25,7 @@ from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.step import Step
 
-Input = Source | da.Array
+Input: TypeAlias = "Source | da.Array"
 
 
 def source_of(variable: xr.DataArray) -> Source | None:

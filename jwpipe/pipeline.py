@@ -20,7 +20,7 @@ from jwpipe.graph import run_chain
 from jwpipe.params import Layer, ParameterError, resolve
 from jwpipe.provenance import COMPLETE, SKIPPED, record
 from jwpipe.refs import References, select
-from jwpipe.step import AnyStep, Params, Step
+from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def run_steps(
             exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
         elif running:
             step = running[0].step
-            assert not isinstance(step, Step)
+            assert isinstance(step, ExposureStep)
             exposure = step.function(exposure, prepared.references, running[0].params)
         for p in segment:
             exposure = _recorded(exposure, p, prepared.references)
@@ -189,14 +189,18 @@ def _segments(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
 
 def _live(exposure: xr.Dataset, bound: Sequence[Bound]) -> list[str]:
     """What a run of steps must give back: all it wrote; after ramp_fit only the products."""
-    written = list(dict.fromkeys(bare(name) for b in bound for name in b.step.writes))
+    names = {str(name) for name in exposure}
+    if "group" in exposure["sci"].dims:
+        names |= {"groupdq", "pixeldq"}
+    written: dict[str, None] = {}
+    for name in (name for b in bound for name in b.step.writes):
+        if not name.endswith("?") or bare(name) in names | set(written):
+            written[bare(name)] = None
     products = [name for name in written if "." in name]
     if products:
         return products
-    flags = [n for n in ("groupdq", "pixeldq") if "group" in exposure["sci"].dims]
-    optional = {bare(n) for b in bound for n in b.step.writes if n.endswith("?")}
-    absent = {name for name in optional if name not in exposure}
-    return [n for n in dict.fromkeys([*written, *flags]) if n not in absent]
+    flags = [name for name in ("groupdq", "pixeldq") if name in names]
+    return list(dict.fromkeys([*written, *flags]))
 
 
 def _marked(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
@@ -247,6 +251,25 @@ def _recorded(exposure: xr.Dataset, planned: Planned, references: References) ->
         references={kind: references[kind] for kind in kinds},
         sources=references.sources,
     )
+
+
+def run_alone(step: AnyStep, exposure: xr.Dataset, settings: Settings) -> xr.Dataset:
+    """The lazy exposure after one step that was asked for by name: ``skip`` does not count.
+
+    A step that works on the products of ramp_fit takes a rate or rateints exposure.
+    """
+    asked = Settings(
+        settings.refs,
+        settings.overrides,
+        (*settings.layers, {step.name: {"skip": False}}),
+        settings.crds,
+    )
+    product = exposure.attrs.get("product", "")
+    reads = step.reads if isinstance(step, Step) else ()
+    if not any(name.startswith(f"{product}.") for name in reads):
+        return run_steps(prepare("", (step,), exposure, asked))
+    named = exposure.assign({f"{product}.{name}": exposure[name] for name in exposure})
+    return split(run_steps(prepare("", (step,), named, asked)), product)
 
 
 def split(exposure: xr.Dataset, product: str) -> xr.Dataset:

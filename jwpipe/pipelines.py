@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import xarray as xr
 
@@ -61,10 +62,22 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
 
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
+    if keep is not None:
+        _keep_dark(prepared)
     result = run_steps(prepared, keep)
     if not any(str(name).startswith("rate.") for name in result):
         return {"ramp": result.assign_attrs(product="ramp")}
     return {product: split(result, product) for product in ("rate", "rateints")}
+
+
+def _keep_dark(prepared: Prepared) -> None:
+    """Write the dark in the exposure's groups where ``dark_output`` asks for it."""
+    from jwpipe.stage1.dark_current import save_dark
+
+    for planned in prepared.steps:
+        path = planned.params.own().get("dark_output") if planned.runs else None
+        if path:
+            save_dark(prepared.references, header(prepared.exposure), Path(path))
 
 
 def image2_steps(keywords: Header) -> tuple[AnyStep, ...]:
@@ -105,11 +118,12 @@ def image2_products(prepared: Prepared, keep: Keep | None = None) -> Products:
 
 def _keep_background(prepared: Prepared, keep: Keep | None) -> None:
     """Give the combined background to ``keep`` where ``save_combined_background`` asks for it."""
-    subtract = prepared.steps[0]
-    if keep is not None and subtract.runs and subtract.params.own()["save_combined_background"]:
-        from jwpipe.stage2.bkg_subtract import combined_background
+    from jwpipe.stage2.bkg_subtract import BackgroundParams, combined_background
 
-        keep("combinedbackground", combined_background(prepared.exposure, subtract.params))
+    params = prepared.steps[0].params
+    assert isinstance(params, BackgroundParams)
+    if keep is not None and prepared.steps[0].runs and params.save_combined_background:
+        keep("combinedbackground", combined_background(prepared.exposure, params))
 
 
 def next_input(products: Products) -> xr.Dataset:

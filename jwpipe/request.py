@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jwpipe.io.save import Format
 from jwpipe.params import Layer, ParameterError, check_steps, from_file, from_settings, nearest
 from jwpipe.pipeline import Settings
 from jwpipe.pipelines import PIPELINES
@@ -25,7 +26,7 @@ class Request:
     output: Path
     settings: Settings
     save: frozenset[str] = frozenset()
-    form: str = "fits"
+    form: Format = "fits"
 
     @property
     def per_exposure(self) -> tuple[str, ...]:
@@ -120,7 +121,7 @@ def request_of(
     skip: Sequence[str] = (),
     params: Sequence[str | Path] = (),
     save: Sequence[str] = (),
-    form: str = "fits",
+    form: Format = "fits",
     steps: Layer | None = None,
 ) -> Request:
     """The request that these words stand for.

@@ -24,8 +24,9 @@ from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
 from jwpipe.io import Pending, product_name, store
 from jwpipe.io import open as open_exposure
 from jwpipe.io import prepare as prepare_product
+from jwpipe.io.save import Format
 from jwpipe.params import Layer, ParameterError
-from jwpipe.pipeline import Settings, prepare, run_steps
+from jwpipe.pipeline import Settings, prepare, run_alone
 from jwpipe.pipelines import PIPELINES, Products, next_input
 from jwpipe.provenance import sealed
 from jwpipe.request import Request, find_step, request_of
@@ -92,7 +93,7 @@ def run(
     save: Sequence[str] = (),
     scheduler: str = "threads",
     workers: int | None = None,
-    format: str = "fits",
+    format: Format = "fits",
     watcher: Watcher | None = None,
 ) -> list[Outcome]:
     """Run a pipeline, a chain of them or one step, as ``jwpipe run`` does; one outcome a unit of work.
@@ -224,12 +225,8 @@ class Runner:
         )
 
     def _single(self, exposure: xr.Dataset) -> xr.Dataset:
-        name = self.request.single
-        settings = self.request.settings
-        layers = (*settings.layers, {name: {"skip": False}})
-        alone = Settings(settings.refs, settings.overrides, layers, settings.crds)
-        result = run_steps(prepare("", (find_step(name),), exposure, alone))
-        return result.assign_attrs(product=name)
+        step = find_step(self.request.single)
+        return run_alone(step, exposure, self.request.settings).assign_attrs(product=step.name)
 
     def _write(self, exposures: Sequence[xr.Dataset], asn_id: str = "") -> list[Path]:
         """Store all products in one graph, so that what they share is computed once."""

@@ -164,6 +164,7 @@ def save_dark(references: References, header: Header, path: Path) -> None:
     hdus = [primary, fits.ImageHDU(pixels, name="SCI")]
     if flags is not None:
         hdus.append(fits.ImageHDU(flags.read(), name="DQ"))
+    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.part")
     fits.HDUList(hdus).writeto(unfinished, overwrite=True)
     unfinished.replace(path)

@@ -125,8 +125,9 @@ def write_flat(path, values):
 def test_own_flat_takes_the_place_of_the_reference_and_is_cut(tmp_path):
     own = write_flat(tmp_path / "own.fits", np.arange(100, dtype=np.float32).reshape(10, 10))
     header = Header({"primary": {"SUBSTRT1": 3, "SUBSTRT2": 2, "SUBSIZE1": 4, "SUBSIZE2": 5}})
-    references = References({"flat": None}, {"flat": "N/A"})
     params = FlatFieldParams(user_supplied_flat=own)
+    assert flat_field.supplied(params) == {"flat": own}
+    references = References.from_files(flat_field.supplied(params), header)
     flat, err, dq = flat_field.prepare(references, header, params)
     assert flat.shape == (5, 4)
     assert flat.read(slice(0, 1), slice(0, 1)) == 12
