@@ -220,7 +220,7 @@ class Instrument:
     reset_noise: float = 6.0
     amplifier_drift: float = 3.0
     odd_even_drift: float = 1.0
-    one_over_f: float = 1.5
+    one_over_f: float = 1.0
     dark_current: float = 0.002
     reset_anomaly: float = 3.0
     full_well: float = 47000.0

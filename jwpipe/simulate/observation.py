@@ -33,6 +33,7 @@ _PATTERN = ((-0.38, -0.5), (0.14, -0.17), (-0.13, 0.19), (0.37, 0.5), (0.45, -0.
             (0.05, 0.33), (-0.06, -0.31), (0.21, 0.02))  # fmt: skip
 _FIELD_MARGIN = 1.0
 _GAP = 5.0
+_SMALL_STEPS = 1.7
 _SCENE = Scene()
 _INSTRUMENT = Instrument()
 
@@ -202,12 +203,19 @@ def _offsets(
     if not isinstance(dithers, int):
         pattern = [(float(x), float(y)) for x, y in dithers]
     elif 1 <= dithers <= len(_PATTERN):
-        side = cameras[0].region.nx * cameras[0].detector.pixel_scale
-        spread = min(_GAP if len(cameras) > 1 else 0.15 * side, 0.4 * side)
-        pattern = [(x * spread, y * spread) for x, y in _PATTERN[:dithers]]
+        wide, high = (_spread(axis, cameras) for axis in (0, 1))
+        pattern = [(x * wide, y * high) for x, y in _PATTERN[:dithers]]
     else:
         raise ValueError(f"{dithers} dithers asked for; give 1 to {len(_PATTERN)}, or the offsets")
     return tuple(Dither(k + 1, len(pattern), x, y) for k, (x, y) in enumerate(pattern))
+
+
+def _spread(axis: int, cameras: Sequence[Camera]) -> float:
+    """How far apart (arcsec) dithers go along an axis: over the gap if detectors lie on both sides of it."""
+    side = cameras[0].region.nx * cameras[0].detector.pixel_scale
+    places = [camera.detector.centre[axis] for camera in cameras]
+    gap = _GAP if max(places) - min(places) > side / 2 else _SMALL_STEPS
+    return min(gap, 0.4 * side)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Scene:
     star_density: float = 0.2
     star_magnitudes: tuple[float, float] = (19.8, 24.5)
     bright_density: float = 0.005
-    bright_magnitudes: tuple[float, float] = (17.2, 18.6)
+    bright_magnitudes: tuple[float, float] = (18.2, 19.2)
     galaxy_density: float = 0.12
     galaxy_magnitudes: tuple[float, float] = (20.5, 26.5)
     spiral_density: float = 0.004
@@ -152,14 +152,13 @@ def _draw_galaxy(half, step, radius, index, axis_ratio, angle, arms):  # type: i
             bent = distance if index == 1.0 else distance ** (1.0 / index)
             light = math.exp(-b * (bent - 1.0))
             if arms > 0.0:
-                winding = math.atan2(across, along) - 3.2 * math.log(distance)
-                grown = min(max((distance - 0.2) / 0.35, 0.0), 1.0)
-                ridge = math.exp(1.8 * arms * (math.cos(2.0 * winding) - 1.0))
-                knots = 1.0 + 0.5 * math.cos(7.0 * winding + 9.0 * distance) * math.cos(
-                    21.0 * distance
-                )
-                light *= 0.5 + (0.2 + 2.2 * ridge * knots) * grown
-                light += 9.0 * math.exp(-4.0 * distance**0.5 / 0.35)
+                winding = math.atan2(across, along) - 3.6 * math.log(distance)
+                grown = min(max((distance - 0.15) / 0.4, 0.0), 1.0)
+                ridge = math.exp(2.5 * arms * (math.cos(2.0 * winding) - 1.0))
+                spur = math.exp(3.0 * (math.cos(2.0 * winding + 1.9) - 1.0))
+                knots = 1.0 + 0.35 * math.cos(9.0 * winding) * math.cos(17.0 * distance + winding)
+                light *= 0.45 + (1.9 * ridge + 0.8 * spur) * knots * grown
+                light += 25.0 * math.exp(-b * 2.2 * math.sqrt(distance / 0.25))
             fade = (half * step - math.sqrt(x * x + y * y)) / (0.3 * half * step)
             image[j, i] = light * min(max(fade, 0.0), 1.0)
     return image
