@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from jwpipe.chain import Bound, bare
@@ -154,11 +155,9 @@ def run_steps(
         exposure = _hooks(exposure, segment[0], "pre_hooks")
         running = [p for p in segment if p.runs]
         if running and isinstance(running[0].step, Step):
-            bound = []
-            for p in running:
-                bound.append(bind(p, prepared.references, header(exposure)))
-                exposure = _marked(exposure, p, prepared.references)
+            exposure, bound = _bound(exposure, running, prepared.references)
             exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
+            exposure = exposure.drop_vars(FOUND, errors="ignore")
         elif running:
             step = running[0].step
             assert isinstance(step, ExposureStep)
@@ -169,6 +168,41 @@ def run_steps(
         if keep is not None and segment[-1].params.save_results and segment[-1].runs:
             keep(segment[-1].step.name, exposure)
     return exposure
+
+
+def _bound(
+    exposure: xr.Dataset, running: Sequence[Planned], references: References
+) -> tuple[xr.Dataset, list[Bound]]:
+    """The steps bound to the exposure, and the exposure with the keywords that they leave."""
+    bound: list[Bound] = []
+    for planned in running:
+        keywords = header(exposure)
+        bound.append(bind(planned, references, keywords))
+        exposure = _marked(exposure, planned, references)
+        assert isinstance(planned.step, Step)
+        look = planned.step.frames(keywords, planned.params)
+        if look is not None:
+            exposure = _with_found_flags(exposure, bound, look)
+            bound[-1] = Bound(replace(TAKE_FOUND, name=planned.step.name), {}, (), 0)
+    return exposure, bound
+
+
+FOUND = ("found_groupdq", "found_pixeldq")
+TAKE_FOUND = Step("found", lambda *found: found, reads=FOUND, writes=("groupdq", "pixeldq"))
+
+
+def _with_found_flags(
+    exposure: xr.Dataset, bound: Sequence[Bound], look: Callable[[np.ndarray], np.ndarray]
+) -> xr.Dataset:
+    """The exposure with the flags that the steps so far make, after a look at whole frames of them.
+
+    The steps run twice, first for their flags alone: what is held meanwhile is one byte a sample.
+    """
+    flags = run_chain(exposure, bound, ("groupdq", "pixeldq"))
+    groupdq = flags["groupdq"]
+    whole = groupdq.data.rechunk(groupdq.shape).map_blocks(look, dtype=groupdq.dtype)
+    found = groupdq.copy(data=whole.rechunk(groupdq.data.chunks))
+    return exposure.assign(dict(zip(FOUND, (found, flags["pixeldq"]), strict=True)))
 
 
 def _segments(planned: Sequence[Planned]) -> Iterator[list[Planned]]:

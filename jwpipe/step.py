@@ -65,6 +65,10 @@ def _nothing_supplied(params: Any) -> dict[str, str]:
     return {}
 
 
+def _no_frames(header: Header, params: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+    return None
+
+
 def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
     return {}
 
@@ -105,6 +109,8 @@ class Step:
     ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where
     a reference must be transformed first (the dark averaged to the read pattern); pixel arrays
     among them are ``RefArray``.
+    ``frames(header, params)`` gives a function that looks at whole frames of the group flags the kernel made,
+    (i, g, y, x) uint8, and returns new ones (events larger than any halo); ``None`` where there is none.
     """
 
     name: str
@@ -121,6 +127,7 @@ class Step:
     marks: Callable[[References, Header, Any], dict[str, Any]] = _no_marks
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None
+    frames: Callable[[Header, Any], Callable[[np.ndarray], np.ndarray] | None] = _no_frames
 
     @property
     def reference_types(self) -> tuple[str, ...]:
