@@ -52,10 +52,8 @@ def parse(raw: bytes, where: str) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)
-            with asdf.config_context() as config:
-                config.validate_on_read = False
-                with asdf.open(io.BytesIO(raw), lazy_load=False, memmap=False) as file:
-                    return dict(file.tree)
+            with asdf.open(io.BytesIO(raw), lazy_load=False, memmap=False) as file:
+                return dict(file.tree)
     except Exception as error:
         raise ExposureError(
             f"{where}: its ASDF extension cannot be read ({error}); the file is damaged or needs a newer asdf or gwcs"

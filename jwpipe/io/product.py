@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import dask.array as da
 from dask.base import compute as dask_compute
 
 from jwpipe.exposure import ExposureError
+
+_numbers = count(1)
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def remove(path: Path) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """The name in the same folder under which ``path`` is written."""
-    return path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    """A name of its own in the same folder, under which ``path`` is written."""
+    return path.with_name(f".{path.name}.tmp-{os.getpid()}-{next(_numbers)}")
 
 
 def unwritable(path: Path, error: OSError) -> ExposureError:

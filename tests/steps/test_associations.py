@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_examples import DATA, real_data
 
@@ -120,6 +120,7 @@ def test_no_file(folder):
     said(folder / "none_asn.json", "cannot be read")
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     st.recursive(
         st.none() | st.text() | st.integers(), lambda t: st.lists(t) | st.dictionaries(st.text(), t)

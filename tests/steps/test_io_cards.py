@@ -2,7 +2,7 @@ import math
 
 import pytest
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jwpipe.io.cards import CARD, format_card, header_block, padded, parse_cards, plain
@@ -54,6 +54,7 @@ def test_values_of_other_writers():
     }
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.dictionaries(KEYWORDS, VALUES, max_size=8))
 def test_what_is_written_is_read(values):
     values = {k: v for k, v in values.items() if k not in RESERVED}
@@ -64,6 +65,7 @@ def test_what_is_written_is_read(values):
     assert {k: type(v) for k, v in found.items()} == {k: type(v) for k, v in values.items()}
 
 
+@settings(deadline=None, max_examples=50)
 @given(KEYWORDS.filter(lambda name: name not in RESERVED), VALUES)
 def test_astropy_reads_the_same(keyword, value):
     header = fits.Header.fromstring(header_block(format_card(keyword, value)).decode())

