@@ -1,0 +1,126 @@
+"""Spread jump flags to what a cosmic ray also disturbs: the four neighbours, and the groups that follow.
+
+Neighbours receive charge by capacitive coupling; after a large jump the signal keeps rising for a while.
+"""
+
+import numpy as np
+
+from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.medians import median
+from jwpipe.numerics.two_point import JUMP, UNUSABLE, difference, noise_variance
+
+
+@kernel
+def flagged_row(flags: np.ndarray, y: int, seen: np.ndarray) -> None:
+    """OR of all flags of each pixel of row ``y``, the first group apart."""
+    seen[:] = 0
+    for i in range(flags.shape[0]):
+        for g in range(1, flags.shape[1]):
+            row = flags[i, g, y]
+            for x in range(row.size):
+                seen[x] |= row[x]
+
+
+@kernel
+def pixel_median(
+    sci: np.ndarray, groupdq: np.ndarray, gain: np.ndarray, y: int, x: int, scratch: np.ndarray
+) -> float:
+    """Median of all differences of a pixel."""
+    count = 0
+    for i in range(sci.shape[0]):
+        for k in range(sci.shape[1] - 1):
+            step = difference(sci, groupdq, gain, i, k, y, x)
+            if not np.isnan(step):
+                scratch[count] = step
+                count += 1
+    return median(scratch, count)
+
+
+@kernel
+def fill_medians(
+    sci: np.ndarray, groupdq: np.ndarray, gain: np.ndarray, flags: np.ndarray, medians: np.ndarray
+) -> None:
+    """Median difference of each pixel that has a jump and no median yet (NaN)."""
+    integrations, groups, rows, columns = sci.shape
+    scratch = np.empty(integrations * (groups - 1), np.float32)
+    seen = np.empty(columns, np.uint8)
+    for y in range(rows):
+        flagged_row(flags, y, seen)
+        for x in range(columns):
+            if seen[x] & JUMP and np.isnan(medians[y, x]):
+                medians[y, x] = pixel_median(sci, groupdq, gain, y, x, scratch)
+
+
+@kernel
+def flag_cross(groupdq: np.ndarray, i: int, g: int, y: int, x: int, flags: np.ndarray) -> None:
+    """Flag the usable ones of the four neighbours in one group."""
+    rows, columns = groupdq.shape[2:]
+    for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
+        v, u = y + dy, x + dx
+        if 0 <= v < rows and 0 <= u < columns and (groupdq[i, g, v, u] & UNUSABLE) == 0:
+            flags[i, g, v, u] |= JUMP
+
+
+@kernel
+def flag_neighbours(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    nframes: int,
+    medians: np.ndarray,
+    detected: np.ndarray,
+    ratios: tuple[float, float],
+    flags: np.ndarray,
+) -> None:
+    """Add to ``flags`` the neighbours of ``detected`` jumps between ``ratios`` standard deviations."""
+    integrations, groups, rows, columns = sci.shape
+    seen = np.empty(columns, np.uint8)
+    for y in range(rows):
+        flagged_row(detected, y, seen)
+        for x in range(columns):
+            if not seen[x] & JUMP:
+                continue
+            variance = noise_variance(readnoise[y, x], gain[y, x], nframes)
+            sigma = np.sqrt(abs(medians[y, x]) + variance)
+            for i in range(integrations):
+                for k in range(groups - 1):
+                    if detected[i, k + 1, y, x] & JUMP:
+                        step = difference(sci, groupdq, gain, i, k, y, x)
+                        ratio = abs(step - medians[y, x]) / sigma
+                        if ratios[0] < ratio < ratios[1]:
+                            flag_cross(groupdq, i, k + 1, y, x, flags)
+
+
+@kernel
+def flag_following(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    gain: np.ndarray,
+    medians: np.ndarray,
+    rises: tuple[float, float],
+    durations: tuple[int, int],
+    flags: np.ndarray,
+) -> None:
+    """Flag the usable groups after a jump: ``durations`` groups after one of at least ``rises`` electrons."""
+    integrations, groups, rows, columns = sci.shape
+    seen = np.empty(columns, np.uint8)
+    for y in range(rows):
+        flagged_row(flags, y, seen)
+        for x in range(columns):
+            if not seen[x] & JUMP:
+                continue
+            for i in range(integrations):
+                # From the last group back: what is flagged here has had its own turn.
+                for k in range(groups - 2, -1, -1):
+                    if not flags[i, k + 1, y, x] & JUMP:
+                        continue
+                    rise = difference(sci, groupdq, gain, i, k, y, x) - medians[y, x]
+                    reach = 0
+                    if rise >= rises[0]:
+                        reach = durations[0]
+                    if rise >= rises[1]:
+                        reach = max(reach, durations[1])
+                    for g in range(k + 2, min(k + 2 + reach, groups)):
+                        if (groupdq[i, g, y, x] & UNUSABLE) == 0:
+                            flags[i, g, y, x] |= JUMP

@@ -1,0 +1,167 @@
+"""Ramps with flags: what can be made of each, and what its lost charge leaves of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.segments import (
+    CHARGELOSS,
+    DO_NOT_USE,
+    SATURATED,
+    next_segment,
+    read_variance,
+)
+
+UNUSABLE = np.uint8(DO_NOT_USE | SATURATED)
+# Larger variances mean that there was nothing to fit.
+LARGEST_VARIANCE = 1e6
+# What to make of a ramp: fit it; nothing; nothing, as it has one good group; only the first group or the zero frame.
+USABLE, UNFIT, SUPPRESSED, FIRST_GROUP, ZERO_FRAME = range(5)
+
+
+class Ramps(NamedTuple):
+    """The ramps to fit.
+
+    ``zeroframe`` is empty where there is none; ``windows`` (i, 2) hold the first group of each integration and the
+    one after the last that is not unusable throughout.
+    """
+
+    sci: np.ndarray
+    groupdq: np.ndarray
+    zeroframe: np.ndarray
+    windows: np.ndarray
+
+
+class Model(NamedTuple):
+    """What the fit depends on beyond the pixels.
+
+    Times in seconds: of a group, of the first group alone, of a frame. ``dark``: rate added to the Poisson variance.
+    ``suppress``: leave out ramps of one good group. ``rescue``: fit a first group alone with its own time, and take
+    the zero frame where no group is good. ``table``, ``starts``: weights as ``weight_table`` gives them.
+    """
+
+    group_time: float
+    first_time: float
+    frame_time: float
+    dark: float
+    suppress: bool
+    rescue: bool
+    table: np.ndarray
+    starts: np.ndarray
+
+
+class Row(NamedTuple):
+    """What is known of a row of pixels (x) while it is fitted, and of its ramps (i, x).
+
+    ``rate``: the rate behind the Poisson variance, DN/s. ``unit``: read variance but for the ramp's length.
+    ``seen``: OR of the group flags. ``sums`` (3, x): of slope / read variance, 1 / read and 1 / Poisson variance.
+    """
+
+    gain: np.ndarray
+    noise: np.ndarray
+    dq: np.ndarray
+    invalid: np.ndarray
+    rate: np.ndarray
+    unit: np.ndarray
+    sums: np.ndarray
+    seen: np.ndarray
+    clean: np.ndarray
+    kinds: np.ndarray
+
+
+@kernel
+def ramp_kind(ramps: Ramps, model: Model, good: int, unusable: int, i: int, y: int, x: int) -> int:
+    """What to make of a ramp with so many ``good`` groups (but for persistence) and ``unusable`` ones.
+
+    The zero frame stands in for the first group where no group is free of flags.
+    """
+    if model.suppress and good == 1:
+        return SUPPRESSED
+    first = ramps.groupdq[i, 0, y, x]
+    groups = ramps.groupdq.shape[1]
+    free = 0
+    if model.rescue:
+        for g in range(groups):
+            free += ramps.groupdq[i, g, y, x] == 0
+        if free == 0 and ramps.zeroframe.size > 0 and ramps.zeroframe[i, y, x] != 0:
+            return ZERO_FRAME
+    if first & SATURATED or unusable == groups:
+        return UNFIT
+    return FIRST_GROUP if free == 1 and first == 0 else USABLE
+
+
+@kernel
+def load_ramp(
+    ramps: Ramps, kind: int, i: int, y: int, x: int, ramp: np.ndarray, flags: np.ndarray
+) -> None:
+    """Copy one ramp and its flags."""
+    for g in range(ramp.size):
+        flags[g] = ramps.groupdq[i, g, y, x]
+        ramp[g] = ramps.sci[i, g, y, x]
+    if kind == ZERO_FRAME:
+        ramp[0], flags[0] = ramps.zeroframe[i, y, x], 0
+
+
+@kernel
+def single_time(kind: int, model: Model) -> float:
+    """Seconds in which a segment of one group gathered its counts."""
+    if kind == FIRST_GROUP:
+        return model.first_time
+    return model.frame_time if kind == ZERO_FRAME else model.group_time
+
+
+@kernel
+def recharged_weight(
+    groupdq: np.ndarray, y: int, x: int, gain: float, noise: float, kind: int, model: Model
+) -> float:
+    """1 / read variance of a ramp (g, y, x) with its groups of lost charge put back: they were read like the others."""
+    groups = groupdq.shape[0]
+    flags = np.empty(groups, np.uint8)
+    for g in range(groups):
+        flag = groupdq[g, y, x]
+        flags[g] = flag ^ (CHARGELOSS | DO_NOT_USE) if flag & CHARGELOSS else flag
+    longest, weight, alone, stop = 0, 0.0, 0.0, 0
+    while stop < groups:
+        start, stop = next_segment(flags, stop)
+        length = stop - start
+        longest = max(longest, length)
+        if length > 1:
+            variance = read_variance(length, noise, gain, model.group_time)
+            weight += 1.0 / variance if variance > 0 and (gain > 0 or length == 2) else 0.0
+        elif length == 1 and alone == 0:
+            alone = read_variance(2, noise, gain, single_time(kind, model))
+    if longest == 1 and alone > 0:
+        return 1.0 / alone
+    return weight
+
+
+@kernel
+def restore_charge(
+    groupdq: np.ndarray,
+    y: int,
+    x: int,
+    gain: float,
+    noise: float,
+    kinds: np.ndarray,
+    model: Model,
+    rate_read: np.ndarray,
+    ints_read: np.ndarray,
+) -> None:
+    """Replace the read variances of a pixel by those it has with its groups of lost charge put back."""
+    total = 0.0
+    for i in range(groupdq.shape[0]):
+        lost = False
+        for g in range(groupdq.shape[1]):
+            lost |= groupdq[i, g, y, x] & CHARGELOSS != 0
+        if lost:
+            weight = recharged_weight(groupdq[i], y, x, gain, noise, kinds[i], model)
+            variance = 1.0 / weight
+            ints_read[i, y, x] = 0.0 if variance >= LARGEST_VARIANCE else variance
+            total += weight
+        elif ints_read[i, y, x] > 0:
+            total += 1.0 / ints_read[i, y, x]
+    if total > 0:
+        rate_read[y, x] = 1.0 / total
+    if rate_read[y, x] >= LARGEST_VARIANCE:
+        rate_read[y, x] = 0.0

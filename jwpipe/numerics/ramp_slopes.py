@@ -1,0 +1,292 @@
+"""Slopes of ramps, a row at a time.
+
+Pixels without flags in an integration go through loops over x, which the compiler vectorises; the others one by one
+through ``segments.py``. Everything is in double precision but what is stored.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jwpipe.dq import Pixel
+from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.ramp_kinds import (
+    LARGEST_VARIANCE,
+    SUPPRESSED,
+    UNFIT,
+    Model,
+    Ramps,
+    Row,
+    load_ramp,
+    restore_charge,
+    single_time,
+)
+from jwpipe.numerics.ramp_rates import sum_medians
+from jwpipe.numerics.segments import (
+    CHARGELOSS,
+    CLASSES,
+    JUMP,
+    PERSISTENCE,
+    SATURATED,
+    SNR_LIMITS,
+    fit_segments,
+)
+
+KEPT = np.uint8(JUMP | PERSISTENCE | SATURATED)
+INVALID = np.uint32(Pixel.DO_NOT_USE | Pixel.SATURATED)
+PIXEL_DO_NOT_USE = np.uint32(Pixel.DO_NOT_USE)
+NO_GAIN = np.uint32(Pixel.NO_GAIN_VALUE | Pixel.DO_NOT_USE)
+# A signal-to-noise class is rare where it holds less than one pixel in so many.
+RARE = 12
+SQUARE_LIMITS = tuple(limit * limit for limit in SNR_LIMITS)
+
+
+class Fit(NamedTuple):
+    """Results of integrations (i, y, x), of the exposure (y, x), or of a row of either."""
+
+    slope: np.ndarray
+    err: np.ndarray
+    var_poisson: np.ndarray
+    var_rnoise: np.ndarray
+
+
+@kernel
+def snr_classes(
+    first: np.ndarray, last: np.ndarray, gain: np.ndarray, noise: np.ndarray, level: np.ndarray
+) -> None:
+    """Class of the signal-to-noise ratio of each pixel."""
+    for x in range(level.size):
+        signal = (np.float64(last[x]) - np.float64(first[x])) * gain[x]
+        square, variance = signal * signal, noise[x] * noise[x] + signal
+        above = (
+            np.int32(square >= SQUARE_LIMITS[0] * variance)
+            + np.int32(square >= SQUARE_LIMITS[1] * variance)
+            + np.int32(square >= SQUARE_LIMITS[2] * variance)
+            + np.int32(square >= SQUARE_LIMITS[3] * variance)
+            + np.int32(square >= SQUARE_LIMITS[4] * variance)
+        )
+        level[x] = above if signal > 0 else np.int32(0)
+
+
+@kernel
+def clean_slopes(
+    sci: np.ndarray,
+    window: np.ndarray,
+    y: int,
+    weights: np.ndarray,
+    level: np.ndarray,
+    slopes: np.ndarray,
+) -> None:
+    """Weighted slopes per group of whole ramps (g, y, x); ``weights`` (class * pair).
+
+    Classes that are frequent in the row are computed for all of its pixels, which then choose; rare ones by pixel.
+    """
+    first, last = window[0], window[1] - 1
+    pairs = (last - first + 1) // 2
+    total = np.empty(level.size)
+    rare = np.empty(CLASSES, np.bool_)
+    for c in range(CLASSES):
+        count = np.int32(0)
+        for x in range(level.size):
+            count += np.int32(level[x] == c)
+        rare[c] = count * RARE < level.size
+        if rare[c]:
+            continue
+        total[:] = 0.0
+        for k in range(0, pairs, 2):
+            low, high = sci[first + k, y], sci[last - k, y]
+            weight = weights[c * pairs + k]
+            if k + 1 < pairs:
+                next_low, next_high = sci[first + k + 1, y], sci[last - k - 1, y]
+                next_weight = weights[c * pairs + k + 1]
+                for x in range(level.size):
+                    total[x] += weight * (
+                        np.float64(high[x]) - np.float64(low[x])
+                    ) + next_weight * (np.float64(next_high[x]) - np.float64(next_low[x]))
+            else:
+                for x in range(level.size):
+                    total[x] += weight * (np.float64(high[x]) - np.float64(low[x]))
+        for x in range(level.size):
+            slopes[x] = total[x] if level[x] == c else slopes[x]
+    for x in range(level.size):
+        if rare[level[x]]:
+            slope = 0.0
+            for k in range(pairs):
+                rise = np.float64(sci[last - k, y, x]) - np.float64(sci[first + k, y, x])
+                slope += weights[level[x] * pairs + k] * rise
+            slopes[x] = slope
+
+
+@kernel
+def store_clean(
+    slopes: np.ndarray, length: int, group_time: float, clean: np.ndarray, row: Row, out: Fit
+) -> None:
+    """Variances and errors of ramps without flags; add them to the sums over integrations."""
+    cubic, linear = 1.0 / (length**3 - length), 1.0 / (group_time * (length - 1))
+    for x in range(slopes.size):
+        read, photon = row.unit[x] * cubic, row.rate[x] / row.gain[x] * linear
+        weight = 1.0 / read
+        weighted = slopes[x] * weight / group_time
+        some = photon > 0
+        row.sums[0, x] += weighted if clean[x] else 0.0
+        row.sums[1, x] += weight if clean[x] else 0.0
+        row.sums[2, x] += 1.0 / photon if some & clean[x] else 0.0
+        kept = 0.0 if read >= LARGEST_VARIANCE else read
+        variance = photon + read
+        nothing = row.invalid[x]
+        out.slope[x] = np.nan if nothing else weighted * kept
+        out.err[x] = 0.0 if nothing | (variance > LARGEST_VARIANCE) else np.sqrt(variance)
+        out.var_poisson[x] = photon if some & (photon < LARGEST_VARIANCE) & (not nothing) else 0.0
+        out.var_rnoise[x] = 0.0 if nothing else kept
+
+
+@kernel
+def store_flagged(
+    fit: tuple[float, float, float, float], x: int, sums: np.ndarray, out: Fit
+) -> None:
+    """The same for one ramp of segments; ``fit`` as ``fit_segments`` gives it."""
+    weighted, read, poisson, total = fit
+    sums[0, x] += weighted
+    sums[1, x] += read
+    sums[2, x] += poisson
+    read_part, variance = 1.0 / read, 1.0 / total
+    photon_part = 1.0 / poisson if poisson > 0 else 0.0
+    kept = 0.0 if read_part >= LARGEST_VARIANCE else read_part
+    out.slope[x] = weighted * kept
+    out.err[x] = 0.0 if variance > LARGEST_VARIANCE else np.sqrt(variance)
+    out.var_poisson[x] = 0.0 if photon_part >= LARGEST_VARIANCE else photon_part
+    out.var_rnoise[x] = kept
+
+
+@kernel
+def fit_integration(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: Fit) -> None:
+    """Fit one integration of a row."""
+    first, stop = ramps.windows[i]
+    length, clean, kinds = stop - first, row.clean[i], row.kinds[i]
+    if length > 1:
+        level, slopes = np.empty(clean.size, np.int32), np.empty(clean.size)
+        sci = ramps.sci[i]
+        snr_classes(sci[first, y], sci[stop - 1, y], row.gain, row.noise, level)
+        begin = model.starts[length]
+        weights = model.table[begin : begin + CLASSES * (length // 2)]
+        clean_slopes(sci, ramps.windows[i], y, weights, level, slopes)
+        store_clean(slopes, length, model.group_time, clean, row, out)
+    groups = ramps.sci.shape[1]
+    ramp, flags = np.empty(groups, np.float64), np.empty(groups, np.uint8)
+    for x in range(clean.size):
+        if clean[x]:
+            continue
+        if row.invalid[x] or kinds[x] == UNFIT or kinds[x] == SUPPRESSED:
+            out.slope[x] = np.nan
+            out.err[x] = out.var_poisson[x] = out.var_rnoise[x] = 0.0
+            continue
+        load_ramp(ramps, kinds[x], i, y, x, ramp, flags)
+        fit = fit_segments(
+            ramp,
+            flags,
+            row.gain[x],
+            row.noise[x],
+            row.rate[x],
+            model.group_time,
+            single_time(kinds[x], model),
+            model.table,
+            model.starts,
+        )
+        store_flagged(fit, x, row.sums, out)
+
+
+@kernel
+def fold_flags(row: Row, y: int, ints_dq: np.ndarray) -> None:
+    """Flags of the integrations and of the exposure; the latter is not to be used if no integration is."""
+    integrations = ints_dq.shape[0]
+    fitted = np.zeros(row.dq.size, np.bool_)
+    seen = np.zeros(row.dq.size, np.uint8)
+    for i in range(integrations):
+        dq = ints_dq[i, y]
+        for x in range(dq.size):
+            void = (not row.clean[i, x]) & (
+                (row.kinds[i, x] == UNFIT) | (row.kinds[i, x] == SUPPRESSED)
+            )
+            dq[x] = (
+                row.dq[x] | (row.seen[i, x] & KEPT) | (PIXEL_DO_NOT_USE if void else np.uint32(0))
+            )
+            fitted[x] |= (dq[x] & PIXEL_DO_NOT_USE) == 0
+            seen[x] |= row.seen[i, x]
+    for x in range(row.dq.size):
+        row.dq[x] |= (seen[x] & KEPT) | (np.uint32(0) if fitted[x] else PIXEL_DO_NOT_USE)
+        row.invalid[x] |= not fitted[x]
+
+
+@kernel
+def store_rate(row: Row, out: Fit) -> None:
+    """Combine the integrations: slopes weighted with their read variances, error from both variances."""
+    for x in range(row.dq.size):
+        photon = 1.0 / row.sums[2, x] if row.sums[2, x] > 0 else 0.0
+        photon = 0.0 if photon >= LARGEST_VARIANCE else photon
+        read = 1.0 / row.sums[1, x] if row.sums[1, x] > 0 else row.sums[1, x]
+        read = 0.0 if read >= LARGEST_VARIANCE else read
+        nothing = row.invalid[x]
+        out.slope[x] = np.nan if nothing else row.sums[0, x] * read
+        out.err[x] = 0.0 if nothing else np.sqrt(photon + read)
+        out.var_poisson[x] = 0.0 if nothing else photon
+        out.var_rnoise[x] = 0.0 if nothing else read
+
+
+@kernel
+def prepare_row(pixeldq: np.ndarray, group_time: float, row: Row) -> None:
+    """Flags of the pixels before the fit, which are ruled out, and their unit of read variance."""
+    row.sums[:] = 0.0
+    for x in range(row.dq.size):
+        row.dq[x] = pixeldq[x] | (np.uint32(0) if row.gain[x] > 0 else NO_GAIN)
+        row.invalid[x] = (row.dq[x] & INVALID) != 0
+        scatter = row.noise[x] / (group_time * row.gain[x])
+        row.unit[x] = 12.0 * scatter * scatter
+
+
+@kernel
+def fit_rows(
+    ramps: Ramps,
+    model: Model,
+    pixeldq: np.ndarray,
+    gain: np.ndarray,
+    noise: np.ndarray,
+    rate: Fit,
+    rate_dq: np.ndarray,
+    ints: Fit,
+    ints_dq: np.ndarray,
+) -> None:
+    """Fit all ramps into ``rate`` and ``ints`` and their flags; ``noise`` of a group in electrons (y, x)."""
+    integrations, groups, rows, columns = ramps.sci.shape
+    steps = np.empty((max(groups - 1, 1), columns), np.float32)
+    invalid = np.empty(columns, np.bool_)
+    median, unit, sums = np.empty(columns), np.empty(columns), np.empty((3, columns))
+    seen = np.empty((integrations, columns), np.uint8)
+    kinds = np.empty((integrations, columns), np.uint8)
+    clean = np.empty((integrations, columns), np.bool_)
+    for y in range(rows):
+        row = Row(gain[y], noise[y], rate_dq[y], invalid, median, unit, sums, seen, clean, kinds)
+        prepare_row(pixeldq[y], model.group_time, row)
+        sum_medians(ramps, model, y, row, steps)
+        for i in range(integrations):
+            out = Fit(
+                ints.slope[i, y], ints.err[i, y], ints.var_poisson[i, y], ints.var_rnoise[i, y]
+            )
+            fit_integration(ramps, model, i, y, row, out)
+        fold_flags(row, y, ints_dq)
+        store_rate(row, Fit(rate.slope[y], rate.err[y], rate.var_poisson[y], rate.var_rnoise[y]))
+        for x in range(columns):
+            lost = np.uint8(0)
+            for i in range(integrations):
+                lost |= seen[i, x] & CHARGELOSS
+            if lost:
+                restore_charge(
+                    ramps.groupdq,
+                    y,
+                    x,
+                    gain[y, x],
+                    noise[y, x],
+                    kinds[:, x],
+                    model,
+                    rate.var_rnoise,
+                    ints.var_rnoise,
+                )

@@ -1,0 +1,161 @@
+"""Ramps in segments: straight lines through the runs of good groups between cosmic rays.
+
+Weights grow towards the ends of a segment with its signal-to-noise ratio (Fixsen et al. 2000, PASP 112, 1350). They
+depend on the segment's length and on the class of the ratio alone, so the weighted slope is a dot product with a
+tabulated row: ``slope = sum_k c_k (y_(n-1-k) - y_k)``, since weights are symmetric.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from jwpipe.dq import Group
+from jwpipe.numerics.jit import kernel
+
+DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
+SATURATED = np.uint8(Group.SATURATED)
+JUMP = np.uint8(Group.JUMP_DET)
+PERSISTENCE = np.uint8(Group.PERSISTENCE)
+CHARGELOSS = np.uint8(Group.CHARGELOSS)
+
+# Class c holds ratios from SNR_LIMITS[c - 1] up to SNR_LIMITS[c]; its weights go with the POWERS[c]-th power.
+SNR_LIMITS = (5.0, 10.0, 20.0, 50.0, 100.0)
+POWERS = (0.0, 0.4, 1.0, 3.0, 6.0, 10.0)
+CLASSES = len(POWERS)
+
+
+def slope_weights(length: int) -> np.ndarray:
+    """Coefficients (class, length // 2) of the pair differences, outermost pair first; slope per group."""
+    middle = (length - 1) / 2
+    position = np.arange(length) - middle
+    distance = np.abs(position / middle).astype(np.float32)
+    rows = []
+    for power in POWERS:
+        weight = np.power(distance, np.float32(power)).astype(np.float64)
+        rows.append(-weight * position / np.sum(weight * position**2))
+    return np.array(rows)[:, : length // 2]
+
+
+@lru_cache(maxsize=16)
+def weight_table(groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """``slope_weights`` of all lengths up to ``groups``, end to end, and where each length starts."""
+    tables = [slope_weights(length).ravel() for length in range(2, groups + 1)]
+    starts = np.cumsum([0, 0, 0, *(table.size for table in tables)])[: groups + 1]
+    return np.concatenate([*tables, np.zeros(0)]), starts
+
+
+@kernel
+def snr_class(rise: float, gain: float, noise: float) -> int:
+    """Class of the signal-to-noise ratio of a segment that rises by ``rise`` DN; ``noise`` in electrons."""
+    signal = rise * gain
+    variance = noise * noise + signal
+    if variance <= 0 or gain == 0 or signal < 0:
+        return 0
+    ratio = signal / np.sqrt(variance)
+    level = 0
+    # Written so that NaN ends in the highest class.
+    while level < CLASSES - 1 and not ratio < SNR_LIMITS[level]:
+        level += 1
+    return level
+
+
+@kernel
+def segment_slope(
+    ramp: np.ndarray, start: int, stop: int, weights: np.ndarray, first: int, nan_is_zero: bool
+) -> float:
+    """Slope per group of groups ``start`` to ``stop - 1``, with the coefficients from ``weights[first]`` on."""
+    slope = 0.0
+    for k in range((stop - start) // 2):
+        low, high = ramp[start + k], ramp[stop - 1 - k]
+        if nan_is_zero:
+            low = 0.0 if np.isnan(low) else low
+            high = 0.0 if np.isnan(high) else high
+        slope += weights[first + k] * (high - low)
+    return slope
+
+
+@kernel
+def next_segment(flags: np.ndarray, after: int) -> tuple[int, int]:
+    """The first segment that ends beyond group ``after``: (start, stop); (groups, groups) where there is none.
+
+    A segment is a run of good groups; a group flagged as a jump only, and directly before, belongs to it.
+    """
+    groups = flags.size
+    g = after
+    while g < groups and flags[g] & ~PERSISTENCE != 0:
+        g += 1
+    start = g
+    while g < groups and flags[g] & ~PERSISTENCE == 0:
+        g += 1
+    if start < groups and start > 0 and flags[start - 1] & ~PERSISTENCE == JUMP:
+        start -= 1
+    return start, g
+
+
+@kernel
+def read_variance(length: int, noise: float, gain: float, time: float) -> float:
+    """Variance of the slope of ``length`` groups from read noise, (DN/s)^2; ``noise`` in electrons."""
+    scatter = noise / time
+    return 12.0 * scatter * scatter / ((length * length * length - length) * gain * gain)
+
+
+@kernel
+def fit_segments(
+    ramp: np.ndarray,
+    flags: np.ndarray,
+    gain: float,
+    noise: float,
+    rate: float,
+    group_time: float,
+    single_time: float,
+    table: np.ndarray,
+    starts: np.ndarray,
+) -> tuple[float, float, float, float]:
+    """Combine the slopes of all segments of a ramp, weighted with their inverse read variance.
+
+    Segments of one group count only where there is no longer one, and then only the first.
+
+    Parameters
+    ----------
+    ramp, flags
+        Counts of the groups, DN, and their flags.
+    rate
+        Photon and dark rate behind the Poisson variance, DN/s.
+    group_time, single_time
+        Seconds of a group, and those in which a segment of one group gathered its counts.
+
+    Returns
+    -------
+    tuple
+        Sum of slope / read variance, of 1 / read variance, of 1 / Poisson variance and of 1 / both.
+    """
+    weighted, read, poisson, total = 0.0, 0.0, 0.0, 0.0
+    longest, alone, stop = 0, -1, 0
+    while stop < flags.size:
+        start, stop = next_segment(flags, stop)
+        length = stop - start
+        longest = max(longest, length)
+        if length < 2:
+            alone = start if length == 1 and alone < 0 else alone
+            continue
+        first = starts[length]
+        if length > 2:
+            level = snr_class(ramp[stop - 1] - ramp[start], gain, noise)
+            first += level * (length // 2)
+        slope = segment_slope(ramp, start, stop, table, first, False)
+        if length > 2 and np.isnan(slope):
+            # NaN without a flag counts as zero, but in a pair.
+            slope = segment_slope(ramp, start, stop, table, first, True)
+        read_part = read_variance(length, noise, gain, group_time)
+        photon_part = rate / (group_time * gain * (length - 1))
+        weighted += slope / group_time / read_part
+        read += 1.0 / read_part
+        poisson += 1.0 / photon_part if photon_part > 0 else 0.0
+        total += 1.0 / (photon_part + read_part)
+    if longest == 1:
+        read_part = read_variance(2, noise, gain, single_time)
+        photon_part = rate / (single_time * gain)
+        weighted, read = ramp[alone] / single_time / read_part, 1.0 / read_part
+        poisson = 1.0 / photon_part if photon_part > 0 else 0.0
+        total = 1.0 / (photon_part + read_part)
+    return weighted, read, poisson, total

@@ -1,0 +1,323 @@
+"""Flag the groups that a cosmic ray lifted, by two-point differences.
+
+Three tests, chosen by the number of differences: with few, outliers are taken out one by one; with
+``min_diffs_single_pass`` or more in an integration all are flagged at once; with ``minimum_sigclip_groups`` or more
+integrations the scatter is measured by sigma clipping.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from jwpipe.dq import Group, Pixel
+from jwpipe.exposure import ExposureError, Header
+from jwpipe.numerics.clipped_ramps import detect_by_scatter
+from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
+from jwpipe.numerics.planes import whole_planes
+from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
+from jwpipe.refs import RefArray, References
+from jwpipe.step import Params, Step
+
+JUMP = np.uint8(Group.JUMP_DET)
+UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
+DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
+NO_GAIN = np.uint32(Pixel.NO_GAIN_VALUE | Pixel.DO_NOT_USE)
+MINIMUM_GROUPS = 3
+
+
+class JumpParams(Params):
+    """Parameters of the jump step; expand_large_events and after it: snowballs; find_showers and after it: MIRI."""
+
+    rejection_threshold: float = Field(
+        4.0, ge=0, description="standard deviations from the median that make a jump"
+    )
+    three_group_rejection_threshold: float = Field(
+        6.0, ge=0, description="the same where a pixel has three usable groups (two differences)"
+    )
+    four_group_rejection_threshold: float = Field(
+        5.0, ge=0, description="the same where a pixel has four usable groups (three differences)"
+    )
+    maximum_cores: str = Field("1", description="no effect: dask spreads the work over the cores")
+    flag_4_neighbors: bool = Field(
+        True, description="flag the four neighbours of a jump in the same group as well"
+    )
+    max_jump_to_flag_neighbors: float = Field(
+        1000.0, description="largest jump, in standard deviations, whose neighbours are flagged"
+    )
+    min_jump_to_flag_neighbors: float = Field(
+        10.0, description="smallest jump, in standard deviations, whose neighbours are flagged"
+    )
+    after_jump_flag_dn1: float = Field(
+        0.0, description="jump in DN from which the groups that follow are flagged too, first pair"
+    )
+    after_jump_flag_time1: float = Field(
+        0.0, description="seconds after such a jump whose groups are flagged, first pair"
+    )
+    after_jump_flag_dn2: float = Field(
+        0.0, description="jump in DN from which the groups that follow are flagged too, second pair"
+    )
+    after_jump_flag_time2: float = Field(
+        0.0, description="seconds after such a jump whose groups are flagged, second pair"
+    )
+    expand_large_events: bool = Field(
+        False, description="find snowballs in near-infrared frames and flag their surroundings"
+    )
+    min_sat_area: float = Field(1.0, description="smallest saturated core of a snowball, in pixels")
+    min_jump_area: float = Field(
+        5.0,
+        description="smallest area of touching jumps that is looked at as a snowball, in pixels",
+    )
+    expand_factor: float = Field(
+        2.0, description="factor by which the ellipse of a snowball is enlarged before flagging"
+    )
+    use_ellipses: bool = Field(
+        False, description="no effect: ellipses are always used; kept for old parameter files"
+    )
+    sat_required_snowball: bool = Field(
+        True, description="a snowball must have a saturated core, but at the frame's edges"
+    )
+    min_sat_radius_extend: float = Field(
+        2.5, description="cores whose minor axis exceeds this many pixels are themselves enlarged"
+    )
+    sat_expand: int = Field(
+        2, description="pixels added to the radius of a saturated core of a snowball"
+    )
+    edge_size: int = Field(
+        25, description="distance from the frame's edge, in pixels, where no core is required"
+    )
+    mask_snowball_core_next_int: bool = Field(
+        True, description="flag the saturated cores as jumps in the next integration as well"
+    )
+    snowball_time_masked_next_int: int = Field(
+        4000, description="seconds of the next integration over which cores are flagged"
+    )
+    find_showers: bool = Field(
+        False, description="find MIRI cosmic-ray showers; not available yet, True is refused"
+    )
+    max_shower_amplitude: float = Field(4.0, description="largest shower, DN/s")
+    extend_snr_threshold: float = Field(
+        1.2, description="smallest smoothed signal-to-noise ratio of a shower"
+    )
+    extend_min_area: int = Field(90, description="smallest area of a shower, in pixels")
+    extend_inner_radius: float = Field(
+        1.0, description="inner radius of the ring that smooths before showers are looked for"
+    )
+    extend_outer_radius: float = Field(
+        2.6, description="outer radius of the ring that smooths before showers are looked for"
+    )
+    extend_ellipse_expand_ratio: float = Field(
+        1.1, description="factor by which the ellipse of a shower is enlarged before flagging"
+    )
+    time_masked_after_shower: float = Field(
+        15.0, description="seconds after a shower whose groups are flagged"
+    )
+    min_diffs_single_pass: int = Field(
+        10, description="differences in an integration from which all jumps are flagged at once"
+    )
+    max_extended_radius: int = Field(
+        200, description="largest radius of an enlarged snowball or shower, in pixels"
+    )
+    minimum_groups: int = Field(
+        3,
+        description="no effect, as in the JWST calibration pipeline on one core: three groups are needed",
+    )
+    minimum_sigclip_groups: int = Field(
+        100, description="integrations (or usable groups) from which sigma clipping is used"
+    )
+    only_use_ints: bool = Field(
+        True,
+        description="clip each difference among the integrations only; otherwise all differences together",
+    )
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How jumps are told from noise.
+
+    ``thresholds`` are standard deviations for two, three and more differences; ``single_pass`` differences in an
+    integration and ``clip`` integrations (or groups, unless ``only_integrations``) decide on the test.
+    """
+
+    nframes: int
+    thresholds: tuple[float, float, float]
+    single_pass: int
+    clip: int
+    only_integrations: bool
+
+    def test(self, groupdq: np.ndarray) -> str:
+        """``scatter``, ``at once``, ``one by one`` or, with too few usable groups, ``none``."""
+        integrations, groups = groupdq.shape[:2]
+        void = whole_planes(groupdq, DO_NOT_USE)
+        usable = groups - int(void.sum(axis=1).max())
+        samples = integrations if self.only_integrations else int(void.size - void.sum())
+        if samples >= self.clip:
+            return "scatter"
+        if usable < MINIMUM_GROUPS:
+            return "none"
+        return "at once" if usable - 1 >= self.single_pass else "one by one"
+
+
+def find_jumps(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    pixeldq: np.ndarray,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    median_gain: float,
+    *,
+    detection: Detection,
+    neighbours: tuple[float, float] | None,
+    after_dn: tuple[float, float],
+    after_groups: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flag jumps, their neighbours and what follows them.
+
+    Whether a group is unusable as a whole, which bears on the choice of the test, is told from the rows at hand.
+
+    Parameters
+    ----------
+    sci
+        Linear counts (i, g, y, x), DN.
+    groupdq, pixeldq
+        Flags (i, g, y, x) and (y, x).
+    gain, readnoise
+        Gain (y, x), electron/DN, and noise of a pair of frames (y, x), DN.
+    median_gain
+        Median gain of the whole frame, which turns ``after_dn`` into electrons.
+    neighbours
+        Standard deviations between which the four neighbours of a jump are flagged; ``None``: never.
+    after_dn, after_groups
+        Jumps of at least so many DN flag so many groups after them.
+
+    Returns
+    -------
+    groupdq, pixeldq
+        With JUMP_DET; with NO_GAIN_VALUE and DO_NOT_USE where the gain is NaN or not positive.
+    """
+    new_pixeldq = pixeldq | np.where(gain > 0, np.uint32(0), NO_GAIN)
+    flags = without_void_jumps(groupdq)
+    test = detection.test(groupdq)
+    if test == "none":
+        return flags, new_pixeldq
+    medians = np.full(gain.shape, np.nan)
+    _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians)
+    if neighbours is not None:
+        detected, flags = flags, flags.copy()
+        if test == "scatter":
+            fill_medians(sci, groupdq, gain, detected, medians)
+        flag_neighbours(
+            sci, groupdq, gain, readnoise, detection.nframes, medians, detected, neighbours, flags
+        )
+    if max(after_groups) > 0:
+        if test == "scatter":
+            fill_medians(sci, groupdq, gain, flags, medians)
+        rises = (after_dn[0] * median_gain, after_dn[1] * median_gain)
+        flag_following(sci, groupdq, gain, medians, rises, after_groups, flags)
+    return flags, new_pixeldq
+
+
+def _detect(
+    test: str,
+    detection: Detection,
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    flags: np.ndarray,
+    medians: np.ndarray,
+) -> None:
+    """Run the test chosen; it writes into ``flags`` and ``medians``."""
+    thresholds, nframes = detection.thresholds, detection.nframes
+    if test == "scatter":
+        only_integrations = detection.only_integrations
+        detect_by_scatter(sci, groupdq, gain, thresholds[2], only_integrations, flags)
+        clear_flagged_planes(flags)
+    elif test == "at once":
+        detect_at_once(sci, groupdq, gain, readnoise, nframes, thresholds[2], flags, medians)
+    else:
+        detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags, medians)
+
+
+@kernel
+def without_void_jumps(groupdq: np.ndarray) -> np.ndarray:
+    """A copy without jump flags on groups that are not usable anyway."""
+    flags = np.empty_like(groupdq)
+    given, kept = groupdq.ravel(), flags.ravel()
+    for p in range(given.size):
+        kept[p] = given[p] & ~JUMP if given[p] & UNUSABLE else given[p]
+    return flags
+
+
+def clear_flagged_planes(flags: np.ndarray) -> None:
+    """Take the jumps back where all pixels of a group jump: the light changed, not the detector."""
+    for i, g in np.argwhere(whole_planes(flags, JUMP | DO_NOT_USE)):
+        plane = flags[i, g]
+        plane[plane == JUMP] = 0
+
+
+def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:
+    if params.find_showers:
+        raise ExposureError(
+            f"{header.filename}: jump: find_showers=True asks for MIRI showers, which are not available; "
+            "set jump.find_showers to False"
+        )
+    times = params.after_jump_flag_time1, params.after_jump_flag_time2
+    group_time = float(header["TGROUP"])
+    limits = params.min_jump_to_flag_neighbors, params.max_jump_to_flag_neighbors
+    return {
+        "detection": Detection(
+            int(header["NFRAMES"]),
+            (
+                params.three_group_rejection_threshold,
+                params.four_group_rejection_threshold,
+                params.rejection_threshold,
+            ),
+            params.min_diffs_single_pass,
+            params.minimum_sigclip_groups,
+            params.only_use_ints,
+        ),
+        "neighbours": limits if params.flag_4_neighbors else None,
+        "after_dn": (params.after_jump_flag_dn1, params.after_jump_flag_dn2),
+        "after_groups": (int(times[0] // group_time), int(times[1] // group_time)),
+    }
+
+
+def _prepare(references: References, header: Header, params: JumpParams) -> tuple[Any, ...]:
+    """Gain, read noise, and the frame's median gain where the flags after a jump need it."""
+    gain, readnoise = (_pixels(references, kind) for kind in ("gain", "readnoise"))
+    flags_after = max(params.after_jump_flag_time1, params.after_jump_flag_time2) > 0
+    return gain, readnoise, float(np.nanmedian(gain.read())) if flags_after else 1.0
+
+
+def _pixels(references: References, kind: str) -> RefArray:
+    file = references[kind]
+    pixels = None if file is None else file.array("sci")
+    if pixels is None:
+        raise ExposureError(f"jump: {file}: no SCI extension; give a {kind} reference with one")
+    return pixels
+
+
+def _applies(header: Header, params: JumpParams) -> str:
+    groups = int(header["NGROUPS"])
+    return "" if groups > 2 else f"jumps cannot be told with {groups} groups"
+
+
+def _halo(params: JumpParams) -> int:
+    return 1 if params.flag_4_neighbors else 0
+
+
+jump = Step(
+    "jump",
+    find_jumps,
+    reads=("sci", "groupdq", "pixeldq"),
+    writes=("groupdq", "pixeldq"),
+    refs=("gain.sci", "readnoise.sci"),
+    params=JumpParams,
+    keywords=_keywords,
+    applies=_applies,
+    halo=_halo,
+    prepare=_prepare,
+)

@@ -1,0 +1,209 @@
+"""Fit a count rate to each ramp: ordinary least squares on the segments between cosmic rays, optimally weighted."""
+
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from jwpipe.dq import Group
+from jwpipe.exposure import ExposureError, Header
+from jwpipe.numerics.planes import whole_planes
+from jwpipe.numerics.ramp_kinds import Model, Ramps
+from jwpipe.numerics.ramp_slopes import Fit, fit_rows
+from jwpipe.numerics.segments import weight_table
+from jwpipe.step import Params, Step
+
+DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
+JUMP = np.uint8(Group.JUMP_DET)
+PERSISTENCE = np.uint8(Group.PERSISTENCE)
+# Below so many groups the likelihood fit falls back to least squares.
+LIKELIHOOD_GROUPS = 4
+
+Result = tuple[np.ndarray, ...]
+
+
+class RampFitParams(Params):
+    """Parameters of the ramp_fit step."""
+
+    algorithm: Literal["OLS_C", "LIKELY"] = Field(
+        "OLS_C",
+        description="OLS_C: weighted least squares; LIKELY: maximum likelihood, not available yet, "
+        "refused for ramps of four groups and more",
+    )
+    int_name: str = Field(
+        "", description="no effect: the product of integrations is named _rateints"
+    )
+    save_opt: bool = Field(
+        False, description="save the fits of all segments; not available yet, True is refused"
+    )
+    opt_name: str = Field("", description="name of the product that save_opt makes")
+    suppress_one_group: bool = Field(
+        True, description="leave out ramps with one good group, in exposures of more groups"
+    )
+    firstgroup: int | None = Field(
+        None, description="ignore the groups before this one, counted from 0"
+    )
+    lastgroup: int | None = Field(
+        None, description="ignore the groups after this one, counted from 0"
+    )
+    maximum_cores: str = Field("1", description="no effect: dask spreads the work over the cores")
+
+
+def fit_ramps(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    pixeldq: np.ndarray,
+    zeroframe: np.ndarray | None,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    *,
+    group_time: float,
+    frame_time: float,
+    nframes: int,
+    suppress_one_group: bool,
+    groups: tuple[int, int] | None = None,
+    dark_current: float = 0.0,
+    trim: bool = False,
+) -> Result:
+    """Fit the ramps of all integrations, and combine them.
+
+    Fixsen et al. 2000, PASP 112, 1350, as in the JWST calibration pipeline 3.0.0: the slopes of segments and of
+    integrations are combined with the inverse of their read variance; the Poisson variance comes from the median
+    rate of the pixel, averaged over integrations. The error of an integration is that of a combination weighted with
+    both variances, the error of the exposure is the root of their sum. Where nothing can be fitted the slope is NaN,
+    variances and errors are 0, and DO_NOT_USE is set.
+
+    Parameters
+    ----------
+    sci
+        Linear counts (i, g, y, x), DN.
+    groupdq, pixeldq
+        Flags (i, g, y, x) and (y, x).
+    zeroframe
+        First frames (i, y, x), DN, for ramps without a good group; 0 where there is none. Used unless one-group ramps
+        are left out.
+    gain, readnoise
+        Gain (y, x), electron/DN, and noise of a pair of frames (y, x), DN.
+    groups
+        First and last group to use.
+    dark_current
+        Average dark rate that adds to the Poisson variance.
+    trim
+        Drop leading groups and a last group that are unusable throughout (MIRI).
+
+    Returns
+    -------
+    tuple
+        Slope (DN/s), error, flags, Poisson and read variance of the exposure (y, x), then those of the integrations
+        (i, y, x).
+    """
+    suppress = suppress_one_group and sci.shape[1] > 1
+    rescue = not suppress
+    flags = groupdq if groups is None else only_groups(groupdq, *groups)
+    if trim:
+        # Trimming forgets jumps; which ramps have one good group is settled before.
+        sci, flags = trimmed(sci, without_one_group_ramps(flags) if suppress else flags)
+        suppress = False
+    # The header's times are single precision to the JWST calibration pipeline.
+    seconds, frame = float(np.float32(group_time)), float(np.float32(frame_time))
+    table, starts = weight_table(sci.shape[1])
+    model = Model(
+        seconds, (nframes + 1) * frame / 2, frame, dark_current, suppress, rescue, table, starts
+    )
+    noise = (readnoise * (gain / np.sqrt(2.0 * nframes))).astype(np.float32)
+    first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
+    ramps = Ramps(sci, flags, first_frames, usable_windows(flags))
+    rate, rate_dq = _empty(pixeldq.shape)
+    ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
+    fit_rows(ramps, model, pixeldq, gain, noise, rate, rate_dq, ints, ints_dq)
+    return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
+
+
+def _empty(shape: tuple[int, ...]) -> tuple[Fit, np.ndarray]:
+    return Fit(*(np.empty(shape, np.float32) for _ in Fit._fields)), np.empty(shape, np.uint32)
+
+
+def only_groups(groupdq: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Flags with DO_NOT_USE on the groups before ``first`` and after ``last``."""
+    flags = groupdq.copy()
+    flags[:, :first] |= DO_NOT_USE
+    flags[:, last + 1 :] |= DO_NOT_USE
+    return flags
+
+
+def trimmed(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ramps without leading groups, and without a last group, that are unusable in all pixels and integrations.
+
+    Jumps from a dropped group are forgotten. Of fewer than two groups nothing is usable.
+    """
+    void = whole_planes(groupdq, DO_NOT_USE).all(axis=0)
+    start = int(np.argmin(void)) if not void.all() else void.size
+    stop = void.size - int(void[-1])
+    if stop - start < 2:
+        return sci, groupdq | DO_NOT_USE
+    if start == 0 and stop == void.size:
+        return sci, groupdq
+    flags = np.ascontiguousarray(groupdq[:, start:stop])
+    if start > 0:
+        flags[:, 0] &= ~JUMP
+    return np.ascontiguousarray(sci[:, start:stop]), flags
+
+
+def without_one_group_ramps(groupdq: np.ndarray) -> np.ndarray:
+    """Flags with DO_NOT_USE on all groups of the ramps that have one good group."""
+    lone = ((groupdq & ~PERSISTENCE) == 0).sum(axis=1, keepdims=True) == 1
+    return groupdq | np.where(lone, DO_NOT_USE, np.uint8(0))
+
+
+def usable_windows(groupdq: np.ndarray) -> np.ndarray:
+    """First group, and the one after the last, of each integration (i, 2) that some pixel can use."""
+    usable = ~whole_planes(groupdq, DO_NOT_USE)
+    first, last = usable.argmax(axis=1), usable.shape[1] - usable[:, ::-1].argmax(axis=1)
+    return np.where(usable.any(axis=1), np.array([first, last]), 0).T.copy()
+
+
+def _keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
+    _refuse_unavailable(header, params)
+    return {
+        "group_time": float(header["TGROUP"]),
+        "frame_time": float(header["TFRAME"]),
+        "nframes": int(header["NFRAMES"]),
+        "suppress_one_group": params.suppress_one_group,
+        "groups": _selected(params, int(header["NGROUPS"])),
+        "dark_current": float(header.get("AVDRKCUR") or 0.0),
+        "trim": header["INSTRUME"] == "MIRI" and int(header["NGROUPS"]) > 1,
+    }
+
+
+def _refuse_unavailable(header: Header, params: RampFitParams) -> None:
+    wanted = ""
+    if params.algorithm == "LIKELY" and int(header["NGROUPS"]) >= LIKELIHOOD_GROUPS:
+        wanted = "algorithm='LIKELY'"
+    elif params.save_opt:
+        wanted = "save_opt=True"
+    if wanted:
+        raise ExposureError(
+            f"{header.filename}: ramp_fit: {wanted} is not available; leave it at its default"
+        )
+
+
+def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
+    """First and last group to use; ``None``: all, also where the selection makes no sense."""
+    first = max(params.firstgroup or 0, 0)
+    last = ngroups - 1 if params.lastgroup is None else min(params.lastgroup, ngroups - 1)
+    return None if first >= last or (first, last) == (0, ngroups - 1) else (first, last)
+
+
+ramp_fit = Step(
+    "ramp_fit",
+    fit_ramps,
+    reads=("sci", "groupdq", "pixeldq", "zeroframe?"),
+    writes=tuple(
+        f"{product}.{name}"
+        for product in ("rate", "rateints")
+        for name in ("sci", "err", "dq", "var_poisson", "var_rnoise")
+    ),
+    refs=("gain.sci", "readnoise.sci"),
+    params=RampFitParams,
+    keywords=_keywords,
+)
