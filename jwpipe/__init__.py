@@ -18,7 +18,7 @@ _HOMES = {
     "source_catalog": "jwpipe.api",
     "run_step": "jwpipe.api",
     "run": "jwpipe.runner",
-    "show": "jwpipe.show",
+    "show": "jwpipe.quicklook",
     "Step": "jwpipe.step",
     "Params": "jwpipe.step",
     "ExposureError": "jwpipe.exposure",
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jwpipe.exposure import ExposureError
     from jwpipe.io import open
     from jwpipe.runner import run
-    from jwpipe.show import show
+    from jwpipe.quicklook import show
     from jwpipe.step import Params, Step
 
 

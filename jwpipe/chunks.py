@@ -6,8 +6,9 @@ strip by strip (``chain.py``), so that scratch memory is the strip's, not the bl
 """
 
 ROWS = 256
-ROWS_MANY_PLANES = 128
+# From this many planes up blocks get shorter, so that a task's memory does not grow with the exposure's length.
 MANY_PLANES = 100
+SHORTEST_BLOCK = 8
 # Shorter remainders join the block before them: a block must be taller than the halo of any chain.
 MIN_ROWS = 16
 STRIP_BYTES = 4 << 20
@@ -17,7 +18,10 @@ MAX_STRIP_ROWS = 64
 
 def rows_per_block(planes: int) -> int:
     """Rows of one block of an exposure with ``planes`` = integrations x groups."""
-    return ROWS_MANY_PLANES if planes >= MANY_PLANES else ROWS
+    if planes < MANY_PLANES:
+        return ROWS
+    rows = max(SHORTEST_BLOCK, ROWS * MANY_PLANES // (2 * planes))
+    return 1 << (rows.bit_length() - 1)
 
 
 def row_blocks(ny: int, planes: int) -> tuple[int, ...]:

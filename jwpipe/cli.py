@@ -163,7 +163,7 @@ def show(file: str, output: str | None) -> None:
     """Write a PNG quick look of FILE."""
     from pathlib import Path
 
-    from jwpipe.show import show as draw
+    from jwpipe.quicklook import show as draw
 
     click.echo(draw(file, output or Path(file).with_suffix(".png")))
 

@@ -41,7 +41,9 @@ RAMP_VARIABLES = {
     "groupdq": Variable(RAMP, np.uint8, "", "flags of each group"),
     "pixeldq": Variable(IMAGE, np.uint32, "", "flags of each pixel, the same for all groups"),
     "zeroframe": Variable(CUBE, np.float32, "DN", "first frame of each integration"),
-    "refout": Variable(RAMP, np.float32, "DN", "reference output (MIRI)"),
+    "refout": Variable(
+        ("integration", "group", "y", "x_refout"), np.float32, "DN", "reference output (MIRI)"
+    ),
 }
 
 RATE_VARIABLES = {
