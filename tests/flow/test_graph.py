@@ -43,9 +43,7 @@ EDGES = Step(
     subtract_edges,
     ("sci",),
     ("sci",),
-    border=Border(
-        4, edge_levels, (("integration", "group", "x"), ("integration", "group", "y"))
-    ),
+    border=Border(4, edge_levels, (("integration", "group", "x"), ("integration", "group", "y"))),
 )
 
 

@@ -6,7 +6,7 @@ from io_examples import OBSERVATIONS, rate, real_data, uncal
 
 import jwpipe.io as jio
 from jwpipe.exposure import ExposureError
-from jwpipe.show import _facts, _flag_lines, _mean, _spread, show
+from jwpipe.quicklook import _facts, _flag_lines, _mean, _spread, show
 
 
 def picture(path):
