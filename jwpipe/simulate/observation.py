@@ -26,6 +26,7 @@ from jwpipe.simulate.instruments import (
 from jwpipe.simulate.pixels import Pixels, pixels
 from jwpipe.simulate.readout import Camera, expose
 from jwpipe.simulate.references import write_references
+from jwpipe.simulate.shared_references import write_shared_references
 from jwpipe.simulate.sky import Scene, View, catalogue
 from jwpipe.simulate.truth import Truth, write_catalogue, write_truth
 
@@ -113,6 +114,7 @@ def observation(
     root = Path(folder)
     sources = plan.sources()
     catalog, stars = write_catalogue(root / "truth", sources)
+    shared = write_shared_references(root / "refs", views)
     with ThreadPoolExecutor(max_workers=2) as pool:
         jobs = [
             pool.submit(_simulate, root, plan, sources, optics, camera, full_references)
@@ -127,7 +129,9 @@ def observation(
             for path in together
         ),
         references=root / "refs",
-        files={part.detector: part.files for part in done},
+        files={
+            part.detector: part.files | common for part, common in zip(done, shared, strict=True)
+        },
         catalog=catalog,
         reference_stars=stars,
         truth_files={name: path for part in done for name, path in part.truth.items()},

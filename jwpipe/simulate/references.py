@@ -17,11 +17,10 @@ from jwpipe.dq import Pixel
 from jwpipe.simulate import fitsfile
 from jwpipe.simulate.geometry import Optics, distortion_model
 from jwpipe.simulate.instruments import FILTERS, Instrument, Readout, Subarray, subarray
-from jwpipe.simulate.optics import mosaic_apertures
 from jwpipe.simulate.pixels import Pixels, fields, pixels
 from jwpipe.simulate.readout import reset_settling
+from jwpipe.simulate.shared_references import reference_keywords, reference_meta
 
-USEAFTER = "2022-01-01T00:00:00"
 _SPARE_DARK_FRAMES = 4
 _THRESHOLD = 0.97
 
@@ -54,21 +53,8 @@ class _Kit:
     def keywords(self, kind: str, model: str, *groups: dict[str, Any]) -> dict[str, Any]:
         """The primary header of the file of type ``kind``."""
         detector = self.optics.detector
-        words = {
-            "DATE": fitsfile.now(),
-            "FILENAME": self.path(kind).name,
-            "DATAMODL": model,
-            "TELESCOP": "JWST",
-            "REFTYPE": kind.upper(),
-            "PEDIGREE": "SIMULATION",
-            "DESCRIP": f"{kind} of the simulated {detector.name}",
-            "AUTHOR": "jwpipe",
-            "USEAFTER": USEAFTER,
-            "INSTRUME": "NIRCAM",
-            "DETECTOR": detector.name,
-            "MODULE": detector.module,
-            "CHANNEL": detector.channel,
-        }
+        words = reference_keywords(self.path(kind), kind, model)
+        words |= {"DETECTOR": detector.name, "MODULE": detector.module, "CHANNEL": detector.channel}
         for group in groups:
             words |= group
         return words
@@ -85,29 +71,6 @@ class _Kit:
             "SUBSIZE2": region.ny,
             "FASTAXIS": detector.fast_axis,
             "SLOWAXIS": detector.slow_axis,
-        }
-
-    def meta(self, kind: str, model: str, **more: Any) -> dict[str, Any]:
-        """The ``meta`` tree of an ASDF reference."""
-        detector = self.optics.detector
-        return {
-            "author": "jwpipe",
-            "date": fitsfile.now(),
-            "description": f"{kind} of the simulated {detector.name}",
-            "exposure": {"type": "NRC_IMAGE", "p_exptype": "NRC_IMAGE|"},
-            "filename": self.path(kind, "asdf").name,
-            "instrument": {
-                "name": "NIRCAM",
-                "detector": detector.name,
-                "channel": detector.channel,
-                "module": detector.module,
-            },
-            "model_type": model,
-            "pedigree": "SIMULATION",
-            "reftype": kind,
-            "telescope": "JWST",
-            "useafter": USEAFTER,
-            **more,
         }
 
 
@@ -131,8 +94,7 @@ def write_references(
         "gain": _gain, "readnoise": _readnoise, "flat": _flat,
     }  # fmt: skip
     of_optics: dict[str, Callable[[_Kit], Path]] = {
-        "photom": _photom, "area": _area, "distortion": _distortion, "filteroffset": _filteroffset,
-        "apcorr": _apcorr, "abvegaoffset": _abvegaoffset,
+        "photom": _photom, "area": _area, "distortion": _distortion,
     }  # fmt: skip
     if instrument.ipc > 0:
         of_optics["ipc"] = _ipc
@@ -260,54 +222,13 @@ def _area(kit: _Kit) -> Path:
     return fitsfile.write(kit.path("area"), [fitsfile.primary(words), area])
 
 
-def _apcorr(kit: _Kit) -> Path:
-    band, scale = kit.optics.filter, kit.optics.detector.pixel_scale
-    apertures = mosaic_apertures(band.wavelength, band.bandwidth, scale)
-    columns = [("filter", "S12"), ("pupil", "S15")]
-    columns += [(name, "f4") for name in ("eefraction", "radius", "apcorr", "skyin", "skyout")]
-    sky = apertures.sky_inner, apertures.sky_outer
-    found = zip(apertures.fractions, apertures.radii, apertures.corrections, strict=True)
-    rows = [(band.name, "CLEAR", *row, *sky) for row in found]
-    words = kit.keywords("apcorr", "NrcImgApcorrModel", {"EXP_TYPE": "NRC_IMAGE"})
-    table = fitsfile.table("APCORR", np.array(rows, columns))
-    return fitsfile.write(kit.path("apcorr"), [fitsfile.primary(words), table])
-
-
 def _distortion(kit: _Kit) -> Path:
-    meta = kit.meta("distortion", "DistortionModel", input_units="pixel", output_units="arcsec")
-    meta["instrument"]["p_pupil"] = "CLEAR|"
-    tree = {"meta": meta, "model": distortion_model(kit.optics.detector)}
-    return fitsfile.write_asdf(kit.path("distortion", "asdf"), tree)
-
-
-def _filteroffset(kit: _Kit) -> Path:
-    filters = [
-        {
-            "filter": b.name,
-            "pupil": "CLEAR",
-            "column_offset": b.offset[0],
-            "row_offset": b.offset[1],
-        }
-        for b in FILTERS.values()
-        if b.channel == kit.optics.detector.channel
-    ]
-    tree = {"meta": kit.meta("filteroffset", "FilteroffsetModel"), "filters": filters}
-    return fitsfile.write_asdf(kit.path("filteroffset", "asdf"), tree)
-
-
-def _abvegaoffset(kit: _Kit) -> Path:
-    from astropy.table import Table
-
-    bands = list(FILTERS.values())
-    offsets = Table(
-        {
-            "filter": [band.name for band in bands],
-            "pupil": ["CLEAR"] * len(bands),
-            "abvega_offset": np.array([band.ab_vega for band in bands], np.float32),
-        }
-    )
-    tree = {"meta": kit.meta("abvegaoffset", "ABVegaOffsetModel"), "abvega_offset": offsets}
-    return fitsfile.write_asdf(kit.path("abvegaoffset", "asdf"), tree)
+    path, detector = kit.path("distortion", "asdf"), kit.optics.detector
+    units = {"input_units": "pixel", "output_units": "arcsec"}
+    meta = reference_meta(path, "distortion", "DistortionModel") | units
+    meta["instrument"] |= {"detector": detector.name, "module": detector.module}
+    meta["instrument"] |= {"channel": detector.channel, "p_pupil": "CLEAR|"}
+    return fitsfile.write_asdf(path, {"meta": meta, "model": distortion_model(detector)})
 
 
 def _ipc(kit: _Kit) -> Path:
