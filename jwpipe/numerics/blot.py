@@ -11,7 +11,13 @@ HALO = 2
 
 
 @kernel
-def _bilinear(data, origin, frame, pixmap, out):  # type: ignore[no-untyped-def]
+def _bilinear(
+    data: np.ndarray,
+    origin: tuple[int, int],
+    frame: tuple[int, int],
+    pixmap: np.ndarray,
+    out: np.ndarray,
+) -> None:
     """Interpolate data (y, x), a cut of a mosaic of shape ``frame``, at pixmap (ny, 2 nx)."""
     ny, nx = out.shape
     my, mx = data.shape
@@ -67,7 +73,7 @@ def blot(
 
 
 @inline
-def _steepest(row, above, below, i, nx):  # type: ignore[no-untyped-def]
+def _steepest(row: np.ndarray, above: np.ndarray, below: np.ndarray, i: int, nx: int) -> np.float32:
     """Largest absolute difference to the four neighbours; 0 without any, NaN where undefined."""
     here = row[i]
     steep = np.float32(0.0) * here
@@ -83,7 +89,16 @@ def _steepest(row, above, below, i, nx):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _exceed(sci, err, model, snr, scale, background, first, second):  # type: ignore[no-untyped-def]
+def _exceed(
+    sci: np.ndarray,
+    err: np.ndarray,
+    model: np.ndarray,
+    snr: tuple[np.float32, ...],
+    scale: tuple[np.float32, ...],
+    background: np.float32,
+    first: np.ndarray,
+    second: np.ndarray,
+) -> None:
     """Pixels that differ from the model by more than either threshold."""
     ny, nx = sci.shape
     for j in range(ny):
@@ -98,7 +113,7 @@ def _exceed(sci, err, model, snr, scale, background, first, second):  # type: ig
 
 
 @kernel
-def _near(first, second, out):  # type: ignore[no-untyped-def]
+def _near(first: np.ndarray, second: np.ndarray, out: np.ndarray) -> None:
     """``second`` where any of the 3 x 3 pixels around is in ``first``."""
     ny, nx = first.shape
     for j in range(ny):

@@ -12,7 +12,7 @@ fully correlated, so that no flux scale enters it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -27,7 +27,15 @@ _IVM, _FIXED = 0, 1
 
 
 @kernel
-def _weigh(image, dq, rnoise, bad, mode, fixed, weights):  # type: ignore[no-untyped-def]
+def _weigh(
+    image: np.ndarray,
+    dq: np.ndarray,
+    rnoise: np.ndarray,
+    bad: np.uint32,
+    mode: int,
+    fixed: np.float32,
+    weights: np.ndarray,
+) -> None:
     """Weights of pixels: 1 / rnoise or ``fixed``, and 0 where flagged ``bad`` or undefined."""
     one = np.float32(1.0)
     for j in range(image.shape[0]):
@@ -40,7 +48,15 @@ def _weigh(image, dq, rnoise, bad, mode, fixed, weights):  # type: ignore[no-unt
 
 
 @kernel
-def _fill_values(image, level, rnoise, poisson, flat, weights, values):  # type: ignore[no-untyped-def]
+def _fill_values(
+    image: np.ndarray,
+    level: np.float32,
+    rnoise: np.ndarray,
+    poisson: np.ndarray,
+    flat: np.ndarray,
+    weights: np.ndarray,
+    values: np.ndarray,
+) -> None:
     """Values to drizzle: the image above ``level`` and three errors; a NaN in any drops the pixel."""
     for j in range(image.shape[0]):
         for i in range(image.shape[1]):
@@ -95,7 +111,17 @@ def values_with_errors(
 
 
 @kernel
-def _add(sums, present, noise_weighted, fixed, corner, weight, total, powers, norms):  # type: ignore[no-untyped-def]
+def _add(
+    sums: np.ndarray,
+    present: np.ndarray,
+    noise_weighted: bool,
+    fixed: float,
+    corner: tuple[int, int],
+    weight: np.ndarray,
+    total: np.ndarray,
+    powers: np.ndarray,
+    norms: np.ndarray,
+) -> None:
     """Add one exposure's sums (oy, ox, 1 + planes), at ``corner``, to the running sums in place."""
     for j in range(sums.shape[0]):
         for i in range(sums.shape[1]):
@@ -172,9 +198,29 @@ class Drizzled:
     present: tuple[bool, ...]
 
 
-def coadd(start: Coadd, exposures: list[Drizzled]) -> Coadd:
-    """Add exposures to ``start``, in order; the result does not share its arrays."""
+def coadd(start: Coadd, exposures: Sequence[Drizzled]) -> Coadd:
+    """Add exposures to ``start``, in order; the result has arrays of its own."""
     result = start.copy()
+    _accumulate(result, exposures)
+    return result
+
+
+def coadd_first(
+    shape: tuple[int, int],
+    exposures: Sequence[Drizzled],
+    *,
+    variances: bool,
+    planes: int = 0,
+    flags: bool = False,
+) -> Coadd:
+    """Add exposures, in order, to nothing; arguments as those of ``Coadd.empty``."""
+    result = Coadd.empty(shape, variances=variances, planes=planes, flags=flags)
+    _accumulate(result, exposures)
+    return result
+
+
+def _accumulate(result: Coadd, exposures: Sequence[Drizzled]) -> None:
+    """Add exposures to ``result`` in place."""
     for part in exposures:
         fixed = part.variance_weight
         _add(
@@ -198,7 +244,6 @@ def coadd(start: Coadd, exposures: list[Drizzled]) -> Coadd:
             result.context[plane][window] |= np.where(part.touched, value, np.int32(0))
         if result.flags.size:
             result.flags[window] |= part.flags
-    return result
 
 
 def image(sums: Coadd, fill: float = np.nan) -> tuple[np.ndarray, np.ndarray]:

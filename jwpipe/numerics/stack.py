@@ -10,6 +10,7 @@ from jwpipe.numerics.jit import kernel
 
 # Rows are sorted in pieces of this many pixels, which stay in the first-level cache.
 PIECE = 256
+BINS = 1 << 16
 
 
 def sorting_network(n: int) -> np.ndarray:
@@ -29,7 +30,7 @@ def sorting_network(n: int) -> np.ndarray:
 
 
 @kernel
-def _median_rows(stack, network, out):  # type: ignore[no-untyped-def]
+def _median_rows(stack: np.ndarray, network: np.ndarray, out: np.ndarray) -> None:
     """Median of stack (n, y, x) over its first axis, NaN left out, into out (y, x)."""
     n, ny, nx = stack.shape
     infinity = np.float32(np.inf)
@@ -75,35 +76,52 @@ def nanmedian(stack: np.ndarray) -> np.ndarray:
 
 
 @kernel
-def _moments(values, centre):  # type: ignore[no-untyped-def]
-    """Mean of values (n) and their standard deviation, double precision, summed about ``centre``."""
-    first, second = 0.0, 0.0
+def _range(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Widen ``low`` to ``high`` by the finite, non-zero values (n)."""
     for i in range(values.size):
-        offset = np.float64(values[i]) - centre
-        first += offset
-        second += offset * offset
-    mean = first / values.size
-    return centre + mean, np.sqrt(max(second / values.size - mean * mean, 0.0))
+        value = np.float64(values[i])
+        if np.isfinite(value) and value != 0.0:
+            low, high = min(low, value), max(high, value)
+    return low, high
+
+
+@kernel
+def _count(values: np.ndarray, low: float, scale: float, bins: np.ndarray) -> None:
+    """Count the finite, non-zero values (n) and add up their offsets from ``low``, and squares, in bins (m, 3)."""
+    last = bins.shape[0] - 1
+    for i in range(values.size):
+        value = np.float64(values[i])
+        if np.isfinite(value) and value != 0.0:
+            offset = value - low
+            k = min(int(offset * scale), last)
+            bins[k, 0] += 1.0
+            bins[k, 1] += offset
+            bins[k, 2] += offset * offset
 
 
 def clipped_mean(values: Sequence[np.ndarray], *, sigma: float = 3.0, iterations: int = 5) -> float:
     """Mean of the finite, non-zero values after clipping about the median; NaN without any.
 
     Clipping leaves out what is more than ``sigma`` standard deviations from the median, up to
-    ``iterations`` times. The values are sorted once: after that, medians and clipped ranges are
-    slices.
+    ``iterations`` times. Values are counted in ``BINS`` bins between the least and the largest; a bin
+    is kept or left out as a whole, by its mean, which moves the result by some 1e-7 of itself.
     """
-    kept = np.concatenate([v[np.isfinite(v) & (v != 0)].ravel() for v in values])
-    kept.sort()
+    low, high = np.inf, -np.inf
+    for part in values:
+        low, high = _range(part.ravel(), low, high)
+    if not low <= high:
+        return float("nan")
+    bins = np.zeros((BINS, 3))
+    for part in values:
+        _count(part.ravel(), low, BINS / (high - low) if high > low else 0.0, bins)
+    kept = bins[bins[:, 0] > 0]
     for _ in range(iterations):
-        if kept.size == 0:
-            return float("nan")
-        median = 0.5 * (float(kept[(kept.size - 1) // 2]) + float(kept[kept.size // 2]))
-        _, deviation = _moments(kept, median)
-        # Compared in double precision, as single-precision bounds would move by a rounding.
-        low = np.searchsorted(kept, np.float32(median - sigma * deviation), "left")
-        high = np.searchsorted(kept, np.float32(median + sigma * deviation), "right")
-        if high - low == kept.size:
+        count, first, second = kept.sum(axis=0)
+        centres = kept[:, 1] / kept[:, 0]
+        median = centres[np.searchsorted(np.cumsum(kept[:, 0]), count / 2)]
+        deviation = np.sqrt(max(second / count - (first / count) ** 2, 0.0))
+        within = np.abs(centres - median) <= sigma * deviation
+        if within.all():
             break
-        kept = kept[low:high]
-    return float(_moments(kept, float(kept[kept.size // 2]))[0]) if kept.size else float("nan")
+        kept = kept[within]
+    return float(low + kept[:, 1].sum() / kept[:, 0].sum())

@@ -76,24 +76,23 @@ def header_table(exposures: Sequence[xr.Dataset]) -> np.ndarray:
 
     Columns are the keywords that the data models list for it and any exposure has.
     """
-    columns = []
+    columns: list[tuple[str, np.ndarray]] = []
     for blend in blends():
         values = [e.attrs.get(blend.part, {}).get(blend.name) for e in exposures]
         if blend.tabled and any(value is not None for value in values):
             columns.append((blend.name, _column(values)))
-    table = np.empty(len(exposures), [(name, values.dtype) for name, values in columns])
-    for name, values in columns:
-        table[name] = values
+    table = np.empty(len(exposures), [(name, column.dtype) for name, column in columns])
+    for name, column in columns:
+        table[name] = column
     return table
 
 
 def _column(values: Sequence[Any]) -> np.ndarray:
-    """Values of one keyword; missing ones are NaN, or empty in text; logicals are small integers."""
+    """Values of one keyword; missing ones are NaN, or empty in text."""
     present = [value for value in values if value is not None]
     if any(isinstance(value, str) for value in present):
         text = ["" if value is None else str(value) for value in values]
         return np.array([t.encode("ascii", "replace") or b" " for t in text])
     if len(present) < len(values):
         return np.array([np.nan if value is None else float(value) for value in values])
-    found = np.array(values)
-    return found
+    return np.array(values)

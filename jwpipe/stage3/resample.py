@@ -21,11 +21,11 @@ from jwpipe.exposure import IMAGE, Header, header
 from jwpipe.exptypes import IMAGING
 from jwpipe.numerics.coadd import CONTEXT_BITS, VARIANCES, Coadd, image, total_error, variances
 from jwpipe.numerics.drizzle import KernelName
-from jwpipe.stage3.blend import blended, header_table
-from jwpipe.stage3.grid import Grid, GridRequest, custom_grid, footprints_of, output_grid
+from jwpipe.stage3.grid import Grid, GridRequest, custom_grid, output_grid
 from jwpipe.stage3.groups import group_ids, members
+from jwpipe.stage3.mosaic_header import mosaic_attrs
 from jwpipe.stage3.placement import TILE
-from jwpipe.stage3.tiles import Drizzler, Graph, Key, Recipe
+from jwpipe.stage3.tiles import Drizzler, Graph, Key, Recipe, fill_value
 from jwpipe.step import CombiningStep, ExposureStep, Params
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 BAD = int(Pixel.DO_NOT_USE | Pixel.NON_SCIENCE)
 CONTEXT = ("plane", *IMAGE)
-OWN_POINTING = ("V2_REF", "V3_REF", "RA_REF", "DEC_REF", "ROLL_REF", "V3I_YANG", "VPARITY")
-DISTORTED = re.compile(r"CD[12]_[12]|[AB]P?_(\d_\d|ORDER|DMAX)")
-ARCSEC2 = np.radians(1 / 3600) ** 2
 
 
 class ResampleParams(Params):
@@ -115,15 +112,13 @@ class ResampleParams(Params):
     @field_validator("fillval")
     @classmethod
     def _is_fill(cls, value: str) -> str:
-        if value.strip().upper() not in ("NAN", "INDEF", ""):
-            float(value)
+        fill_value(value)
         return value
 
     @property
     def fill(self) -> float:
         """The fill value as a number."""
-        text = self.fillval.strip().upper()
-        return np.nan if text in ("NAN", "INDEF", "") else float(text)
+        return fill_value(self.fillval)
 
     @property
     def request(self) -> GridRequest:
@@ -185,7 +180,7 @@ def resample_exposures(
     variables = coadded(drizzler, recipe, params.fill, range(len(exposures)), planes)
     if not params.report_var:
         variables = {name: v for name, v in variables.items() if name not in VARIANCES}
-    attrs = mosaic_attrs(exposures, grid, params, filename)
+    attrs = _attrs(exposures, grid, params, filename)
     if pool:
         attrs["primary"]["ASNPOOL"] = pool
     if association:
@@ -208,7 +203,7 @@ def resample_groups(
         planes = -(-len(indices) // CONTEXT_BITS) if params.enable_ctx else 0
         variables = coadded(drizzler, recipe, params.fill, indices, planes)
         group = [exposures[k] for k in indices]
-        attrs = mosaic_attrs(group, grid, params, _single_name(group[0]))
+        attrs = _attrs(group, grid, params, _single_name(group[0]))
         results.append(xr.Dataset(variables, attrs=attrs))
     return results
 
@@ -295,118 +290,15 @@ def finish_tile(recipe: Recipe, fill: float, sums: Coadd) -> dict[str, np.ndarra
     return found
 
 
-def mosaic_attrs(
+def _attrs(
     exposures: Sequence[xr.Dataset], grid: Grid, params: ResampleParams, filename: str
 ) -> dict[str, Any]:
-    """Headers, WCS and tables of a mosaic."""
-    blend = params.blendheaders and len(exposures) > 1
-    first = exposures[0].attrs
-    headers = (
-        blended(exposures)
-        if blend
-        else {part: dict(first.get(part, {})) for part in ("primary", "sci")}
-    )
-    primary, sci = headers["primary"], headers["sci"]
-    primary |= _exposure_times(exposures, sci) | {
-        "NDRIZ": len(members(group_ids(exposures))),
+    keywords = {
         "RESWHT": params.weight_type or "none",
         "PIXFRAC": params.pixfrac,
         "PXSCLRT": grid.ratio,
     }
-    for name in ("BKGLEVEL", "BKGSUB"):
-        primary.pop(name, None)
-        sci.pop(name, None)
-    sci["PIXAR_A2"] = grid.pixel_scale**2
-    sci["PIXAR_SR"] = grid.pixel_scale**2 * ARCSEC2
-    sci = {k: v for k, v in sci.items() if k not in OWN_POINTING and not DISTORTED.fullmatch(k)}
-    sci |= fits_keywords(grid)
-    region = union_region(exposures, grid)
-    if region:
-        sci["S_REGION"] = region
-    if filename:
-        primary["FILENAME"] = filename
-    return {
-        **first,
-        "primary": primary,
-        "sci": sci,
-        "wcs": grid.wcs,
-        "product": "i2d",
-        "filename": filename or first.get("filename", ""),
-        "tables": {"HDRTAB": header_table(exposures)} if blend else {},
-    }
-
-
-def _exposure_times(exposures: Sequence[xr.Dataset], sci: dict[str, Any]) -> dict[str, Any]:
-    """Times of the mosaic for the primary header: each group counts once. Sets those of ``sci`` too."""
-    firsts = [header(exposures[own[0]]) for own in members(group_ids(exposures)).values()]
-
-    def values(keyword: str) -> list[float]:
-        return [float(h[keyword]) for h in firsts if h.get(keyword) is not None]
-
-    times: dict[str, Any] = {
-        "EFFEXPTM": sum(values("EFFEXPTM")),
-        "DURATION": sum(values("DURATION")),
-    }
-    if len(measured := values("TMEASURE")) == len(firsts):
-        times["TMEASURE"] = sum(measured)
-    if starts := values("EXPSTART"):
-        times["EXPSTART"] = min(starts)
-    if ends := values("EXPEND"):
-        times["EXPEND"] = max(ends)
-    sci["XPOSURE"], sci["TELAPSE"] = times["EFFEXPTM"], times["DURATION"]
-    return times
-
-
-def fits_keywords(grid: Grid) -> dict[str, Any]:
-    """The FITS WCS keywords of a grid; a custom WCS is approximated by a tangent projection."""
-    from gwcs import FITSImagingWCSTransform
-
-    transform = grid.wcs.forward_transform
-    if not isinstance(transform, FITSImagingWCSTransform):
-        from jwpipe.wcs.fitswcs import sip_keywords
-
-        return sip_keywords(
-            grid.wcs, max_pix_error=1.0, degree=1, max_inv_pix_error=1.0, inv_degree=1, npoints=12
-        )
-    code = transform.projection.prjprm.code
-    keywords: dict[str, Any] = {
-        "WCSAXES": 2,
-        "CTYPE1": f"RA---{code}",
-        "CTYPE2": f"DEC--{code}",
-        "RADESYS": "ICRS",
-    }
-    for axis in range(2):
-        keywords[f"CRPIX{axis + 1}"] = float(transform.crpix[axis]) + 1.0
-        keywords[f"CRVAL{axis + 1}"] = float(transform.crval[axis])
-        keywords[f"CDELT{axis + 1}"] = float(transform.cdelt[axis])
-        keywords[f"CUNIT{axis + 1}"] = "deg"
-        for other in range(2):
-            keywords[f"PC{axis + 1}_{other + 1}"] = float(transform.pc[axis][other])
-    return keywords
-
-
-def union_region(exposures: Sequence[xr.Dataset], grid: Grid) -> str | None:
-    """S_REGION of a mosaic: the union of the exposures' footprints, cut at its edges."""
-    from spherical_geometry.polygon import MalformedPolygonError, SphericalPolygon
-
-    ny, nx = grid.shape
-    x, y = np.array([0, 0, nx, nx]) - 0.5, np.array([0, ny, ny, 0]) - 0.5
-    frame = SphericalPolygon.from_radec(*grid.wcs(x, y, with_bounding_box=False))
-    corners = [polygon for exposure in exposures for polygon in footprints_of(exposure)]
-    try:
-        union = SphericalPolygon.multi_union([SphericalPolygon.from_radec(*c.T) for c in corners])
-        outlines = [
-            (np.array(ra), np.array(dec)) for ra, dec in union.intersection(frame).to_radec()
-        ]
-    except (MalformedPolygonError, ValueError, AssertionError):
-        return None
-    # Outlines are closed, and run the other way round than S_REGION of the exposures.
-    polygons = [
-        " ".join(f"{r % 360:.9f} {d:.9f}" for r, d in zip(ra[:0:-1], dec[:0:-1], strict=True))
-        for ra, dec in outlines
-        if len(ra) > 3
-    ]
-    return "  ".join(f"POLYGON ICRS  {polygon}" for polygon in polygons) or None
+    return mosaic_attrs(exposures, grid, keywords, params.blendheaders, filename)
 
 
 def resample_exposure(

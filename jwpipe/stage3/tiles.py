@@ -27,6 +27,7 @@ from jwpipe.numerics.coadd import (
     Drizzled,
     WeightType,
     coadd,
+    coadd_first,
     pixel_weights,
     values_with_errors,
 )
@@ -76,6 +77,17 @@ class Facts:
     level: float
     exposure_time: float
     number: int
+
+
+def fill_value(text: str) -> float:
+    """The number that a ``fillval`` parameter means: NAN, INDEF (the same) or a number.
+
+    Raises
+    ------
+    ValueError
+        Where it is none of these.
+    """
+    return float("nan") if text.strip().upper() in ("INDEF", "") else float(text)
 
 
 def facts_of(exposure: xr.Dataset, number: int) -> Facts:
@@ -147,10 +159,12 @@ def _values(
     return np.stack(planes, axis=-1), weights
 
 
-def empty_sums(recipe: Recipe, shape: tuple[int, int], context: int) -> Coadd:
-    """The sums of a tile before any exposure; ``context`` counts the context planes."""
+def first_sums(
+    recipe: Recipe, shape: tuple[int, int], context: int, parts: Sequence[Drizzled]
+) -> Coadd:
+    """The sums of a tile over its first exposures; ``context`` counts the context planes."""
     kinds = recipe.planes == "variances"
-    return Coadd.empty(shape, variances=kinds, planes=context, flags=recipe.flags)
+    return coadd_first(shape, parts, variances=kinds, planes=context, flags=recipe.flags)
 
 
 def read_box(handle: FitsArray, box: Box) -> np.ndarray:
@@ -243,6 +257,7 @@ class Drizzler:
     grid: Grid
     placements: Sequence[Placement]
     side: int
+    _boxes: dict[tuple[int, float], Box | None] = field(default_factory=dict)
 
     @classmethod
     def plan(cls, exposures: Sequence[xr.Dataset], grid: Grid, side: int) -> Drizzler:
@@ -296,7 +311,7 @@ class Drizzler:
         margin, keys = self.margin(recipe), []
         for k in members:
             exposure, placement = self.exposures[k], self.placements[k]
-            covered = placement.output_box(slice(0, placement.shape[0]), margin, self.grid.shape)
+            covered = self._covered(k, margin)
             target = covered & tile.box if covered else None
             source = placement.input_box(target, margin) if target else None
             if target is None or source is None:
@@ -316,6 +331,13 @@ class Drizzler:
             keys.append(key)
         return keys
 
+    def _covered(self, k: int, margin: float) -> Box | None:
+        """The output pixels that exposure ``k`` can touch."""
+        if (k, margin) not in self._boxes:
+            rows = slice(0, self.placements[k].shape[0])
+            self._boxes[k, margin] = self.placements[k].output_box(rows, margin, self.grid.shape)
+        return self._boxes[k, margin]
+
     def summed(
         self,
         graph: Graph,
@@ -326,11 +348,9 @@ class Drizzler:
         name: str,
     ) -> Any:
         """What stands in a task for the sums of the drizzled ``parts`` of a tile."""
-        sums: Any = (empty_sums, recipe, tile.box.shape, context)
-        for start in range(0, len(parts), BATCH):
-            sums = (coadd, sums, list(parts[start : start + BATCH]))
-            if len(parts) > BATCH:
-                key = (f"{name}-sums", *tile.index, start)
-                graph.tasks[key] = sums
-                sums = key
+        sums: Any = (first_sums, recipe, tile.box.shape, context, list(parts[:BATCH]))
+        for start in range(BATCH, len(parts), BATCH):
+            key = (f"{name}-sums", *tile.index, start)
+            graph.tasks[key] = sums
+            sums = (coadd, key, list(parts[start : start + BATCH]))
         return sums
