@@ -261,6 +261,8 @@ def _solve(
             f"several sources match one reference source ({error}); "
             "lower the tolerance or raise the separation"
         ) from None
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise _NotAlignedError(f"matching or fitting failed: {error}") from error
 
 
 def _status(corrector: Any) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
@@ -113,7 +112,7 @@ def query_service(catalog: str, ra: float, dec: float, radius: float, epoch: flo
     text = _fetch(f"{service()}/vo/CatalogSearch.aspx?{urlencode(query)}")
     if text.startswith("No data records"):
         return Table(names=("RA", "DEC", "mag", "objID", "epoch"))
-    table = Table.read(StringIO(text), format="ascii.csv", comment="#")
+    table = Table.read(text.splitlines(), format="ascii.csv", comment="#")
     if epoch is not None:
         table = table[~_without_motion(table)]
     table = table[list(SERVICE_COLUMNS)]
