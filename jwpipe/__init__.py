@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from jwpipe.api import detector1, image2, image3, run_step, save, source_catalog
     from jwpipe.exposure import ExposureError
     from jwpipe.io import open
-    from jwpipe.runner import run
     from jwpipe.quicklook import show
+    from jwpipe.runner import run
     from jwpipe.step import Params, Step
 
 

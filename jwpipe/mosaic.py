@@ -6,7 +6,7 @@ grid depends on them. ``clean`` and ``combine`` stay lazy, tile by tile. ``catal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,11 +81,21 @@ def check_image(exposures: Sequence[xr.Dataset]) -> None:
 
 
 def solve(
-    exposures: Sequence[xr.Dataset], parameters: Mapping[str, Params], folder: Path | None = None
+    exposures: Sequence[xr.Dataset],
+    parameters: Mapping[str, Params],
+    folder: Path | None = None,
+    keep: Callable[[str, Sequence[xr.Dataset]], None] | None = None,
 ) -> Solved:
-    """Align the exposures and find their sky levels; reads their pixels now."""
-    solved, notes = _aligned(list(exposures), parameters["tweakreg"], folder)
-    return _sky_matched(solved, parameters["skymatch"], notes)
+    """Align the exposures and find their sky levels; reads their pixels now.
+
+    ``folder`` is where catalogues go; ``keep(step name, exposures)`` is called after each step.
+    """
+    aligned = _aligned(list(exposures), parameters["tweakreg"], folder)
+    matched = _sky_matched(aligned.exposures, parameters["skymatch"])
+    if keep is not None:
+        keep("tweakreg", aligned.exposures)
+        keep("skymatch", matched.exposures)
+    return Solved(matched.exposures, (*aligned.notes, *matched.notes))
 
 
 def _recorded(
@@ -101,14 +111,13 @@ def _recorded(
     ]
 
 
-def _aligned(
-    exposures: list[xr.Dataset], params: Any, folder: Path | None
-) -> tuple[list[xr.Dataset], list[str]]:
+def _aligned(exposures: list[xr.Dataset], params: Any, folder: Path | None) -> Solved:
     if params.skip:
-        return _recorded(exposures, "tweakreg", params, SKIPPED, SKIP), []
+        return Solved(_recorded(exposures, "tweakreg", params, SKIPPED, SKIP))
     if all(header(e).get("TARGTYPE") == "MOVING" for e in exposures):
         reason = "the target moves: stars do not tell where it is"
-        return _recorded(exposures, "tweakreg", params, SKIPPED, reason), [f"tweakreg: {reason}"]
+        left = _recorded(exposures, "tweakreg", params, SKIPPED, reason)
+        return Solved(left, (f"tweakreg: {reason}",))
     exposures = [apply_hooks(exposure, params.pre_hooks) for exposure in exposures]
     moved, alignment = align_exposures(exposures, params, folder)
     notes = [f"tweakreg: {text}" for text in alignment.warnings]
@@ -117,15 +126,16 @@ def _aligned(
         status = FAILED if len(exposures) > 1 else SKIPPED
         notes.append(f"tweakreg: exposures stay as they were: {alignment.reason}")
     moved = [apply_hooks(exposure, params.post_hooks) for exposure in moved]
-    return _recorded(moved, "tweakreg", params, status, alignment.reason), notes
+    done = _recorded(moved, "tweakreg", params, status, alignment.reason)
+    return Solved(done, tuple(notes))
 
 
-def _sky_matched(exposures: list[xr.Dataset], params: Any, notes: Sequence[str]) -> Solved:
+def _sky_matched(exposures: list[xr.Dataset], params: Any) -> Solved:
     if params.skip:
-        return Solved(_recorded(exposures, "skymatch", params, SKIPPED, SKIP), tuple(notes))
+        return Solved(_recorded(exposures, "skymatch", params, SKIPPED, SKIP))
     exposures = [apply_hooks(exposure, params.pre_hooks) for exposure in exposures]
     matched, report = match_sky(exposures, params)
-    notes = (*notes, *(f"skymatch: {text}" for text in report.warnings))
+    notes = tuple(f"skymatch: {text}" for text in report.warnings)
     done = [
         record(apply_hooks(e, params.post_hooks), "skymatch", status, parameters=params.own())
         for e, status in zip(matched, report.status, strict=True)

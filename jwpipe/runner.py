@@ -270,13 +270,21 @@ class Runner:
         """Solve, clean, combine and list sources; written exposures are read back, so that memory stays bounded."""
         exposures = self._mosaic_members(unit)
         parameters = image3.parameters_of(exposures, self.request.settings)
-        solved = image3.solve(exposures, parameters, self.request.output)
+        saved: list[xr.Dataset] = []
+
+        def keep(step: str, results: Sequence[xr.Dataset]) -> None:
+            if step in self.request.save or parameters[step].save_results:
+                saved.extend(each.assign_attrs(product=step) for each in results)
+
+        solved = image3.solve(exposures, parameters, self.request.output, keep)
         self._tell(solved.notes)
+        written = self._write(saved)
         cleaned = image3.clean(solved.exposures, parameters["outlier_detection"])
-        flagged, written = list(cleaned.exposures), []
+        flagged = list(cleaned.exposures)
         if not cleaned.reason:
-            written = self._write([*flagged, *cleaned.intermediate], unit.asn_id)
-            flagged = [open_exposure(path) for path in written[: len(flagged)]]
+            paths = self._write([*flagged, *cleaned.intermediate], unit.asn_id)
+            flagged = [open_exposure(path) for path in paths[: len(flagged)]]
+            written += paths
         if parameters["resample"].skip:
             return written
         mosaic = image3.combine(flagged, parameters["resample"], unit.name, unit.association)
