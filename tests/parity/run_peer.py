@@ -1,8 +1,10 @@
-"""Run a pipeline of jwst 3.0.0 offline; executed by the interpreter of the peer's own environment.
+"""Run pipelines of jwst 3.0.0 offline; executed by the interpreter of the peer's own environment.
 
-usage: run_peer.py TASK.json, where the task holds ``pipeline`` (a class of jwst.pipeline), ``input``, ``output``,
-``overrides`` {reference type: path or "N/A"}, ``steps`` {step: {parameter: value}} and ``save`` [step, ...].
-Prints one JSON line: CPU seconds, wall seconds and peak memory of the run without imports.
+usage: run_peer.py TASK.json, where the file holds a task or a list of tasks, done one after another. A task holds
+``pipeline`` (a class of jwst.pipeline or jwst.step), ``input``, ``output``, and where wanted ``overrides``
+{reference type: path or "N/A"}, ``steps`` {step: {parameter: value}}, ``parameters`` {parameter: value} of the
+pipeline or step itself, and ``save`` [step, ...]. Prints one JSON line a task: CPU seconds, wall seconds and peak
+memory so far, of the run without imports.
 """
 
 import json
@@ -27,13 +29,12 @@ def keep_crds_out(overrides: dict[str, str]) -> None:
     crds_client.get_svn_version = lambda *_args: "offline"
 
 
-def main() -> None:
-    """Run the task named on the command line."""
-    task = json.loads(Path(sys.argv[1]).read_text())
-    keep_crds_out(task["overrides"])
+def run(task: dict) -> dict[str, float]:
+    """Run one task; what it cost."""
     import jwst.pipeline
     import jwst.step
 
+    keep_crds_out(task.get("overrides", {}))
     name = task["pipeline"]
     pipeline = getattr(jwst.pipeline, name, None) or getattr(jwst.step, name)
     steps = {step: dict(values) for step, values in task.get("steps", {}).items()}
@@ -50,15 +51,18 @@ def main() -> None:
         **options,
         **task.get("parameters", {}),
     )
-    print(
-        json.dumps(
-            {
-                "cpu_s": time.process_time() - cpu,
-                "wall_s": time.perf_counter() - wall,
-                "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
-        )
-    )
+    return {
+        "cpu_s": time.process_time() - cpu,
+        "wall_s": time.perf_counter() - wall,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Run the tasks of the file named on the command line."""
+    content = json.loads(Path(sys.argv[1]).read_text())
+    for task in content if isinstance(content, list) else [content]:
+        print(json.dumps(run(task)), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""How far apart two products are.
+
+Tolerances have two parts: how far a pixel may be off, and which share of the pixels may be further off than that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.io import fits
+
+VARIANCES = ("VAR_POISSON", "VAR_RNOISE", "VAR_FLAT")
+
+
+def planes(path: Path) -> dict[str, np.ndarray]:
+    """The images and cubes of a FITS product by extension, in native byte order."""
+    with fits.open(path) as hdus:
+        return {
+            hdu.name: np.asarray(hdu.data).astype(hdu.data.dtype.newbyteorder("="))
+            for hdu in hdus
+            if hdu.is_image and hdu.data is not None
+        }
+
+
+def keywords(path: Path) -> dict[str, Any]:
+    """The keywords of the SCI and primary headers, SCI first."""
+    with fits.open(path) as hdus:
+        return {**hdus[0].header, **hdus["SCI"].header}
+
+
+def share(where: np.ndarray) -> float:
+    """The fraction of elements that are true."""
+    return float(np.mean(where)) if where.size else 0.0
+
+
+def unequal(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The share of elements that differ at all."""
+    assert ours.shape == theirs.shape
+    return share(ours != theirs)
+
+
+def beyond(ours: np.ndarray, theirs: np.ndarray, allowed: np.ndarray | float) -> float:
+    """The share of elements that differ by more than ``allowed``; NaN differs from nothing."""
+    assert ours.shape == theirs.shape
+    with np.errstate(invalid="ignore"):
+        return share(np.abs(ours.astype(np.float64) - theirs) > allowed)
+
+
+def same_holes(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether both are NaN in the same places."""
+    return np.array_equal(np.isnan(ours), np.isnan(theirs))
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an image may be off.
+
+    ``sci`` in units of ERR, in all but the share ``few`` of the pixels; ``noise`` the relative difference of ERR
+    and variances, in all but ``few_noise``; flags may differ in the share ``flags``.
+    """
+
+    sci: float
+    few: float
+    noise: float
+    few_noise: float
+    flags: float = 0.0
+
+
+def assert_same_image(ours: Path, theirs: Path, tolerance: Tolerance) -> None:
+    """All planes of two products agree within ``tolerance``, and NaN stands in the same places."""
+    a, b = planes(ours), planes(theirs)
+    assert list(a) == list(b), "the products have different extensions"
+    for name in b:
+        assert a[name].shape == b[name].shape, name
+        assert a[name].dtype == b[name].dtype, name
+        if b[name].dtype.kind == "f":
+            assert same_holes(a[name], b[name]), f"{name}: NaN in different places"
+    assert beyond(a["SCI"], b["SCI"], tolerance.sci * b["ERR"]) <= tolerance.few
+    for name in ("ERR", *VARIANCES):
+        if name in b:
+            assert beyond(a[name], b[name], tolerance.noise * b[name]) <= tolerance.few_noise, name
+    if "DQ" in b:
+        assert unequal(a["DQ"], b["DQ"]) <= tolerance.flags
