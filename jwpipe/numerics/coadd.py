@@ -130,7 +130,8 @@ def _add(
                 continue
             y, x = j + corner[0], i + corner[1]
             weight[y, x] += w
-            total[y, x] += sums[j, i, 1]
+            for p in range(total.shape[0]):
+                total[p, y, x] += sums[j, i, p + 1]
             share = fixed
             if noise_weighted:
                 error = sums[j, i, 2] / w
@@ -144,13 +145,24 @@ def _add(
                     norms[p, y, x] += share
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What is added besides the image: errors or variances, context planes (their number), flags."""
+
+    errors: bool = False
+    variances: bool = False
+    context: int = 0
+    flags: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Coadd:
     """Running sums of a rectangle of the mosaic; adding gives a new one.
 
-    ``weight`` and ``total`` (y, x) are the sums of a w and a w v; ``powers`` and ``norms``
-    (3 or 0, y, x) those of E^2 v^2 and v; ``context`` (plane, y, x) has the bit of each exposure
-    that contributed; ``flags`` (y, x) are their DQ bits combined, (0, 0) if not wanted.
+    ``weight`` (y, x) is the sum of a w, ``total`` (k, y, x) that of a w v for the image, and for ERR
+    if it is drizzled too; ``powers`` and ``norms`` (3 or 0, y, x) are those of E^2 v^2 and v;
+    ``context`` (plane, y, x) has the bit of each exposure that contributed; ``flags`` (y, x) are their
+    DQ bits combined, (0, 0) if not wanted.
     """
 
     weight: np.ndarray
@@ -161,18 +173,16 @@ class Coadd:
     flags: np.ndarray
 
     @classmethod
-    def empty(
-        cls, shape: tuple[int, int], *, variances: bool, planes: int = 0, flags: bool = False
-    ) -> Coadd:
-        """No exposure yet; ``planes`` is the number of context planes."""
-        kinds = len(VARIANCES) if variances else 0
+    def empty(cls, shape: tuple[int, int], contents: Contents) -> Coadd:
+        """No exposure yet."""
+        kinds = len(VARIANCES) if contents.variances else 0
         return cls(
             np.zeros(shape),
-            np.zeros(shape),
+            np.zeros((2 if contents.errors else 1, *shape)),
             np.zeros((kinds, *shape)),
             np.zeros((kinds, *shape)),
-            np.zeros((planes, *shape), np.int32),
-            np.zeros(shape if flags else (0, 0), np.uint32),
+            np.zeros((contents.context, *shape), np.int32),
+            np.zeros(shape if contents.flags else (0, 0), np.uint32),
         )
 
     def copy(self) -> Coadd:
@@ -205,16 +215,9 @@ def coadd(start: Coadd, exposures: Sequence[Drizzled]) -> Coadd:
     return result
 
 
-def coadd_first(
-    shape: tuple[int, int],
-    exposures: Sequence[Drizzled],
-    *,
-    variances: bool,
-    planes: int = 0,
-    flags: bool = False,
-) -> Coadd:
-    """Add exposures, in order, to nothing; arguments as those of ``Coadd.empty``."""
-    result = Coadd.empty(shape, variances=variances, planes=planes, flags=flags)
+def coadd_first(shape: tuple[int, int], contents: Contents, exposures: Sequence[Drizzled]) -> Coadd:
+    """Add exposures, in order, to nothing."""
+    result = Coadd.empty(shape, contents)
     _accumulate(result, exposures)
     return result
 
@@ -246,12 +249,12 @@ def _accumulate(result: Coadd, exposures: Sequence[Drizzled]) -> None:
             result.flags[window] |= part.flags
 
 
-def image(sums: Coadd, fill: float = np.nan) -> tuple[np.ndarray, np.ndarray]:
-    """The weighted mean and its weight, float32; ``fill`` where nothing was added."""
-    covered = sums.weight != 0.0
+def image(sums: Coadd, fill: float = np.nan, plane: int = 0) -> np.ndarray:
+    """The weighted mean (y, x) float32 of the image (or of ERR, plane 1); ``fill`` without any weight."""
     mean = np.full(sums.weight.shape, fill, np.float32)
-    np.divide(sums.total, sums.weight, out=mean, where=covered, casting="unsafe")
-    return mean, sums.weight.astype(np.float32)
+    covered = sums.weight != 0.0
+    np.divide(sums.total[plane], sums.weight, out=mean, where=covered, casting="unsafe")
+    return mean
 
 
 def variances(sums: Coadd, scale: float) -> dict[str, np.ndarray]:

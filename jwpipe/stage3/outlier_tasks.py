@@ -85,7 +85,7 @@ def _agree(dq: np.ndarray, planes: tuple[np.ndarray, ...], unusable: np.uint32) 
 
 def group_image(sums: Coadd, fill: float) -> tuple[np.ndarray, np.ndarray]:
     """Image and weight of a tile of a group: one task."""
-    return image(sums, fill)
+    return image(sums, fill), sums.weight.astype(np.float32)
 
 
 def weight_threshold(maskpt: float, images: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:

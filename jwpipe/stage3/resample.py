@@ -281,12 +281,17 @@ def _units(name: str, exposure: xr.Dataset) -> dict[str, str]:
 
 def finish_tile(recipe: Recipe, fill: float, sums: Coadd) -> dict[str, np.ndarray]:
     """The variables of a tile from its sums."""
-    sci, wht = image(sums, fill)
-    found = {"sci": sci, "wht": wht, "con": sums.context, "dq": sums.flags}
+    found = {
+        "sci": image(sums, fill),
+        "wht": sums.weight.astype(np.float32),
+        "con": sums.context,
+        "dq": sums.flags,
+    }
+    if recipe.planes == "errors":
+        found["err"] = image(sums, fill, 1) / np.float32(recipe.ratio)
     if recipe.planes == "variances":
         parts = variances(sums, 1.0 / recipe.ratio**2)
-        found |= parts
-        found["err"] = total_error(parts)
+        found |= {**parts, "err": total_error(parts)}
     return found
 
 

@@ -23,7 +23,7 @@ from jwpipe.exposure import ExposureError, header
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.numerics.coadd import (
     VARIANCES,
-    Coadd,
+    Contents,
     Drizzled,
     WeightType,
     coadd,
@@ -56,6 +56,11 @@ class Recipe:
     bad: int
     planes: Literal["image", "errors", "variances"] = "image"
     flags: bool = False
+
+    def contents(self, context: int) -> Contents:
+        """What sums of this recipe hold; ``context`` counts the context planes."""
+        kind = self.planes
+        return Contents(kind == "errors", kind == "variances", context, self.flags)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -157,14 +162,6 @@ def _values(
     if recipe.planes == "errors":
         planes.append(pixels["err"])
     return np.stack(planes, axis=-1), weights
-
-
-def first_sums(
-    recipe: Recipe, shape: tuple[int, int], context: int, parts: Sequence[Drizzled]
-) -> Coadd:
-    """The sums of a tile over its first exposures; ``context`` counts the context planes."""
-    kinds = recipe.planes == "variances"
-    return coadd_first(shape, parts, variances=kinds, planes=context, flags=recipe.flags)
 
 
 def read_box(handle: FitsArray, box: Box) -> np.ndarray:
@@ -309,7 +306,7 @@ class Drizzler:
     ) -> list[Key]:
         """Tasks that drizzle the exposures that touch a tile; their keys, in order."""
         margin, keys = self.margin(recipe), []
-        for k in members:
+        for number, k in enumerate(members):
             exposure, placement = self.exposures[k], self.placements[k]
             covered = self._covered(k, margin)
             target = covered & tile.box if covered else None
@@ -322,7 +319,7 @@ class Drizzler:
             graph.tasks[key] = (
                 drizzle_box,
                 recipe,
-                facts_of(exposure, k),
+                facts_of(exposure, number),
                 (f"{name}-place", k),
                 (source, target, tile.box),
                 present,
@@ -348,7 +345,7 @@ class Drizzler:
         name: str,
     ) -> Any:
         """What stands in a task for the sums of the drizzled ``parts`` of a tile."""
-        sums: Any = (first_sums, recipe, tile.box.shape, context, list(parts[:BATCH]))
+        sums: Any = (coadd_first, tile.box.shape, recipe.contents(context), list(parts[:BATCH]))
         for start in range(BATCH, len(parts), BATCH):
             key = (f"{name}-sums", *tile.index, start)
             graph.tasks[key] = sums
