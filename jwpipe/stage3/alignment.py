@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from jwpipe.exposure import ExposureError
 from jwpipe.stage3.groups import members
 from jwpipe.wcs.pointing import Pointing
 
@@ -156,20 +157,24 @@ def _finished(
 
 
 def _correctors(catalogs: Sequence[Table], exposures: Sequence[Pointed]) -> list[Any]:
+    return [_corrector(*item) for item in zip(catalogs, exposures, strict=True)]
+
+
+def _corrector(catalog: Table, exposure: Pointed) -> Any:
     from tweakwcs.correctors import JWSTWCSCorrector
 
-    return [
-        JWSTWCSCorrector(
+    place = exposure.pointing
+    try:
+        return JWSTWCSCorrector(
             exposure.wcs,
-            {
-                "roll_ref": exposure.pointing.roll,
-                "v2_ref": exposure.pointing.v2,
-                "v3_ref": exposure.pointing.v3,
-            },
+            {"roll_ref": place.roll, "v2_ref": place.v2, "v3_ref": place.v3},
             meta={"catalog": catalog.copy(), "name": exposure.name, "group_id": exposure.group},
         )
-        for catalog, exposure in zip(catalogs, exposures, strict=True)
-    ]
+    except ValueError as error:
+        raise ExposureError(
+            f"{exposure.name}: tweakreg: its WCS cannot be corrected ({' '.join(map(str, error.args))}); "
+            "expected the frames detector, v2v3 and world, as assign_wcs makes them"
+        ) from error
 
 
 def _align_relative(

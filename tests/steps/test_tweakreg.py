@@ -435,6 +435,20 @@ def test_no_exposures_and_no_wcs_are_errors(dithers):
         align_exposures([first.assign_attrs(wcs=None)], params())
 
 
+def test_a_wcs_without_the_telescope_is_named(dithers):
+    from gwcs import WCS
+
+    exposures = list(dithers[0])
+    wcs = exposures[1].attrs["wcs"]
+    plain = WCS([("detector", wcs.forward_transform), (wcs.output_frame, None)])
+    plain.bounding_box = wcs.bounding_box
+    exposures[1] = exposures[1].assign_attrs(wcs=plain)
+    with pytest.raises(
+        ExposureError, match="00002_nrcb1_cal: tweakreg: its WCS cannot be corrected"
+    ):
+        align_exposures(exposures, params())
+
+
 def test_a_sip_fit_that_fails_leaves_the_old_keywords_and_a_warning(dithers, monkeypatch):
     def fail(*_, **__):
         raise ValueError("no fit")
