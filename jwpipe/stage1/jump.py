@@ -18,6 +18,7 @@ from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
 from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
+from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
 from jwpipe.step import Params, Step
 
@@ -150,7 +151,7 @@ class Detection:
     def test(self, groupdq: np.ndarray) -> str:
         """``scatter``, ``at once``, ``one by one`` or, with too few usable groups, ``none``."""
         integrations, groups = groupdq.shape[:2]
-        void = whole_planes(groupdq, DO_NOT_USE)
+        void = whole_planes(*read_only(groupdq), DO_NOT_USE)
         usable = groups - int(void.sum(axis=1).max())
         samples = integrations if self.only_integrations else int(void.size - void.sum())
         if samples >= self.clip:
@@ -198,6 +199,7 @@ def find_jumps(
         With JUMP_DET; with NO_GAIN_VALUE and DO_NOT_USE where the gain is NaN or not positive.
     """
     new_pixeldq = pixeldq | np.where(gain > 0, np.uint32(0), NO_GAIN)
+    sci, groupdq, gain, readnoise = read_only(sci, groupdq, gain, readnoise)
     flags = without_void_jumps(groupdq)
     test = detection.test(groupdq)
     if test == "none":
@@ -253,7 +255,7 @@ def without_void_jumps(groupdq: np.ndarray) -> np.ndarray:
 
 def clear_flagged_planes(flags: np.ndarray) -> None:
     """Take the jumps back where all pixels of a group jump: the light changed, not the detector."""
-    for i, g in np.argwhere(whole_planes(flags, JUMP | DO_NOT_USE)):
+    for i, g in np.argwhere(whole_planes(*read_only(flags), JUMP | DO_NOT_USE)):
         plane = flags[i, g]
         plane[plane == JUMP] = 0
 

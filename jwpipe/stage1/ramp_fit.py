@@ -11,6 +11,7 @@ from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.ramp_kinds import Model, Ramps
 from jwpipe.numerics.ramp_slopes import Fit, fit_rows
 from jwpipe.numerics.segments import weight_table
+from jwpipe.numerics.views import read_only
 from jwpipe.step import Params, Step
 
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
@@ -112,10 +113,10 @@ def fit_ramps(
     )
     noise = (readnoise * (gain / np.sqrt(2.0 * nframes))).astype(np.float32)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
-    ramps = Ramps(sci, flags, first_frames, usable_windows(flags))
+    ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags)))
     rate, rate_dq = _empty(pixeldq.shape)
     ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
-    fit_rows(ramps, model, pixeldq, gain, noise, rate, rate_dq, ints, ints_dq)
+    fit_rows(ramps, model, *read_only(pixeldq, gain, noise), rate, rate_dq, ints, ints_dq)
     return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
 
 
@@ -136,7 +137,7 @@ def trimmed(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
     Jumps from a dropped group are forgotten. Of fewer than two groups nothing is usable.
     """
-    void = whole_planes(groupdq, DO_NOT_USE).all(axis=0)
+    void = whole_planes(*read_only(groupdq), DO_NOT_USE).all(axis=0)
     start = int(np.argmin(void)) if not void.all() else void.size
     stop = void.size - int(void[-1])
     if stop - start < 2:
@@ -157,7 +158,7 @@ def without_one_group_ramps(groupdq: np.ndarray) -> np.ndarray:
 
 def usable_windows(groupdq: np.ndarray) -> np.ndarray:
     """First group, and the one after the last, of each integration (i, 2) that some pixel can use."""
-    usable = ~whole_planes(groupdq, DO_NOT_USE)
+    usable = ~whole_planes(*read_only(groupdq), DO_NOT_USE)
     first, last = usable.argmax(axis=1), usable.shape[1] - usable[:, ::-1].argmax(axis=1)
     return np.where(usable.any(axis=1), np.array([first, last]), 0).T.copy()
 
