@@ -121,12 +121,10 @@ def _aligned(exposures: list[xr.Dataset], params: Any, folder: Path | None) -> S
     exposures = [apply_hooks(exposure, params.pre_hooks) for exposure in exposures]
     moved, alignment = align_exposures(exposures, params, folder)
     notes = [f"tweakreg: {text}" for text in alignment.warnings]
-    status = COMPLETE
     if alignment.status == FAILED:
-        status = FAILED if len(exposures) > 1 else SKIPPED
         notes.append(f"tweakreg: exposures stay as they were: {alignment.reason}")
     moved = [apply_hooks(exposure, params.post_hooks) for exposure in moved]
-    done = _recorded(moved, "tweakreg", params, status, alignment.reason)
+    done = _recorded(moved, "tweakreg", params, alignment.status, alignment.reason)
     return Solved(done, tuple(notes))
 
 
