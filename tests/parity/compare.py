@@ -84,3 +84,36 @@ def assert_same_image(ours: Path, theirs: Path, tolerance: Tolerance) -> None:
             assert beyond(a[name], b[name], tolerance.noise * b[name]) <= tolerance.few_noise, name
     if "DQ" in b:
         assert unequal(a["DQ"], b["DQ"]) <= tolerance.flags
+
+
+MILLIARCSECOND = 1.0 / 3.6e6
+
+
+def assert_same_wcs(ours: Path, theirs: Path, limit: float = 0.1) -> None:
+    """The sky positions of pixels agree within ``limit`` milliarcseconds over the frame, and back."""
+    (first, shape), (second, _) = _wcs(ours), _wcs(theirs)
+    y, x = np.mgrid[0 : shape[0] - 1 : 9j, 0 : shape[1] - 1 : 9j]
+    (ra, dec), (ra2, dec2) = first(x, y), second(x, y)
+    apart = np.hypot((ra - ra2) * np.cos(np.radians(dec2)), dec - dec2)
+    assert np.nanmax(apart) < limit * MILLIARCSECOND
+    back, back2 = (np.array(wcs.invert(ra2, dec2, with_bounding_box=False)) for wcs in (first, second))
+    scale = np.hypot(np.diff(ra2, axis=1) * np.cos(np.radians(dec2[:, 1:])), np.diff(dec2, axis=1)) / np.diff(x, axis=1)
+    assert np.nanmax(np.hypot(*(back - back2))) * scale.mean() < limit * MILLIARCSECOND
+
+
+def _wcs(path: Path) -> tuple[Any, tuple[int, int]]:
+    """The gwcs of a product as the data models give it, and the shape of its image."""
+    from stdatamodels.jwst import datamodels
+
+    with datamodels.open(path) as model:
+        return model.meta.wcs, model.data.shape[-2:]
+
+
+def interior(mosaic: np.ndarray) -> np.ndarray:
+    """The pixels of a mosaic but the outermost row and column on each side.
+
+    There the peer leaves out input pixels that only partly lie on the mosaic (see ``test_differences.py``).
+    """
+    inside = np.zeros(mosaic.shape, bool)
+    inside[..., 1:-1, 1:-1] = True
+    return inside
