@@ -73,9 +73,10 @@ def prepare(
     layers = (*crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
     parameters = resolve(pipeline, steps, layers)
     planned = [_planned(step, parameters[step.name], keywords) for step in steps]
-    wanted = [p.step for p in planned if p.runs]
-    required = {t for step in wanted for t in step.reference_types if t not in step.optional_types}
-    types = list(dict.fromkeys(t for step in wanted for t in step.reference_types))
+    types = list(dict.fromkeys(t for p in planned for t in reference_types(p, keywords)))
+    required = {
+        t for p in planned for t in reference_types(p, keywords) if t not in p.step.optional_types
+    }
     references = select(
         keywords,
         types,
@@ -118,11 +119,20 @@ def _with_references(planned: Planned, references: References, keywords: Header)
     step, params = planned.step, planned.params
     if not planned.runs:
         return planned
-    for kind in step.reference_types:
+    for kind in reference_types(planned, keywords):
         if kind not in step.optional_types and references[kind] is None:
             return Planned(step, params, f"reference {kind} is N/A")
     unsuitable = step.unsuitable(references, keywords, params) if isinstance(step, Step) else ""
     return Planned(step, params, unsuitable)
+
+
+def reference_types(planned: Planned, keywords: Header) -> tuple[str, ...]:
+    """The reference types that a planned step needs for an exposure: none where it does not run."""
+    if not planned.runs:
+        return ()
+    if isinstance(planned.step, ExposureStep) and planned.step.needs is not None:
+        return planned.step.needs(keywords)
+    return planned.step.reference_types
 
 
 def bind(planned: Planned, references: References, keywords: Header) -> Bound:
@@ -275,7 +285,7 @@ def import_function(name: str) -> Callable[..., Any]:
 
 
 def _recorded(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
-    kinds = planned.step.reference_types if planned.runs else ()
+    kinds = reference_types(planned, header(exposure))
     return record(
         exposure,
         planned.step.name,

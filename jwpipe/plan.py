@@ -18,7 +18,7 @@ from jwpipe.inputs import ExposureInput, collect
 from jwpipe.io import open as open_exposure
 from jwpipe.io import product_name
 from jwpipe.params import resolve
-from jwpipe.pipeline import Planned, Prepared, bind, prepare
+from jwpipe.pipeline import Planned, Prepared, bind, prepare, reference_types
 from jwpipe.pipelines import PIPELINES, Products, next_input
 from jwpipe.refs import MissingReferences, RefArray
 from jwpipe.refs.array import MappedPixels
@@ -107,8 +107,9 @@ def _exposure_plans(unit: ExposureInput, request: Request, workers: int) -> Iter
 
 
 def _prepared(name: str, exposure: xr.Dataset, request: Request) -> Prepared:
+    keywords = header(exposure)
     steps: Sequence[AnyStep] = (
-        (find_step(name),) if request.single else PIPELINES[name].steps(header(exposure))
+        (find_step(name, keywords),) if request.single else PIPELINES[name].steps(keywords)
     )
     return prepare(name, steps, exposure, request.settings)
 
@@ -124,7 +125,8 @@ def _row(planned: Planned, prepared: Prepared) -> StepRow:
     changed = {k: v for k, v in planned.params.own().items() if v != defaults[k]}
     files = {}
     if planned.runs:
-        found = {kind: prepared.references[kind] for kind in planned.step.reference_types}
+        kinds = reference_types(planned, header(prepared.exposure))
+        found = {kind: prepared.references[kind] for kind in kinds}
         files = {kind: file.name if file else "N/A" for kind, file in found.items()}
     return StepRow(planned.step.name, planned.reason, changed, files)
 

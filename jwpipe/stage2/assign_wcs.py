@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from pydantic import Field
 
-from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.exposure import Header, header
 from jwpipe.refs import References
 from jwpipe.step import ExposureStep, Params
+from jwpipe.wcs.modes import REFERENCE_TYPES, family_of
 
 if TYPE_CHECKING:
     from gwcs import WCS
-
-MODES = {
-    "NRC": ("IMAGE", "TACQ", "TACONFIRM", "CORON", "FOCUS", "TSIMAGE"),
-    "NIS": ("IMAGE", "AMI", "TACQ", "TACONFIRM", "FOCUS"),
-    "MIR": ("IMAGE", "TACQ", "TACONFIRM", "LYOT", "4QPM", "CORONCAL"),
-    "FGS": ("IMAGE", "FOCUS"),
-}
-IMAGING_TYPES = frozenset(f"{camera}_{mode}" for camera, modes in MODES.items() for mode in modes)
 
 
 class AssignWcsParams(Params):
@@ -66,52 +59,20 @@ def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsPa
     Raises
     ------
     ExposureError
-        For exposure types that have no imaging WCS, and pointing keywords that are missing or not
+        For exposure types that have no WCS, and pointing keywords that are missing or not
         finite.
     """
     from jwpipe.wcs.fitswcs import s_region
-    from jwpipe.wcs.imaging import imaging_wcs
 
     keywords = header(exposure)
-    _check_type(keywords)
-    wcs = imaging_wcs(
-        keywords,
-        (exposure.sizes["y"], exposure.sizes["x"]),
-        _distortion(references, keywords),
-        _filters(references),
-    )
+    family = family_of(keywords)
+    wcs = family.build(exposure, references, params)
     sci = dict(exposure.attrs.get("sci", {}))
-    if (region := s_region(wcs)) is not None:
+    if (region := s_region(wcs) if family.on_sky else None) is not None:
         sci["S_REGION"] = region
-    if params.sip_approx:
+    if params.sip_approx and family.name == "imaging":
         sci = _approximated(sci, wcs, keywords, params)
     return exposure.assign_attrs(wcs=wcs, sci=sci)
-
-
-def _check_type(keywords: Header) -> None:
-    kind = keywords["EXP_TYPE"]
-    if kind not in IMAGING_TYPES:
-        raise ExposureError(
-            f"{keywords.filename}: assign_wcs: EXP_TYPE {kind} has no imaging WCS; "
-            f"expected one of {' '.join(sorted(IMAGING_TYPES))}; skip assign_wcs for this exposure"
-        )
-
-
-def _distortion(references: References, keywords: Header) -> Any:
-    file = references["distortion"]
-    model = None if file is None else file.tree().get("model")
-    if model is None:
-        found = "no distortion reference" if file is None else f"no 'model' in {file.path}"
-        raise ExposureError(
-            f"{keywords.filename}: assign_wcs: {found}; expected an ASDF file with the transform "
-            "from pixels to V2, V3; give one with --override distortion=FILE"
-        )
-    return model
-
-
-def _filters(references: References) -> Any:
-    file = references["filteroffset"]
-    return () if file is None else file.tree().get("filters", ())
 
 
 def _approximated(
@@ -135,7 +96,8 @@ def _approximated(
 assign_wcs = ExposureStep(
     "assign_wcs",
     tie_to_sky,
-    refs=("distortion", "filteroffset"),
+    refs=REFERENCE_TYPES,
     params=AssignWcsParams,
     optional_types=frozenset({"filteroffset"}),
+    needs=lambda keywords: family_of(keywords).refs,
 )

@@ -9,16 +9,48 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import xarray as xr
 from astropy import coordinates, units
 from astropy.modeling import Model
 from astropy.modeling.models import Identity, Shift
 from gwcs import WCS
 from gwcs.coordinate_frames import CelestialFrame, Frame2D
 
-from jwpipe.exposure import ExposureError, Header
+from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.refs import References
 from jwpipe.wcs.pointing import Pointing
 
 Box = tuple[tuple[float, float], tuple[float, float]]
+
+
+def build(exposure: xr.Dataset, references: References, params: Any) -> WCS:
+    """The WCS of an image.
+
+    Raises
+    ------
+    ExposureError
+        For pointing keywords that are missing or not finite, and references without their transform.
+    """
+    keywords = header(exposure)
+    shape = (exposure.sizes["y"], exposure.sizes["x"])
+    return imaging_wcs(keywords, shape, _distortion(references, keywords), _filters(references))
+
+
+def _distortion(references: References, keywords: Header) -> Any:
+    file = references["distortion"]
+    model = None if file is None else file.tree().get("model")
+    if model is None:
+        found = "no distortion reference" if file is None else f"no 'model' in {file.path}"
+        raise ExposureError(
+            f"{keywords.filename}: assign_wcs: {found}; expected an ASDF file with the transform "
+            "from pixels to V2, V3; give one with --override distortion=FILE"
+        )
+    return model
+
+
+def _filters(references: References) -> Any:
+    file = references["filteroffset"]
+    return () if file is None else file.tree().get("filters", ())
 
 
 def imaging_wcs(

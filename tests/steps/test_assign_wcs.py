@@ -211,7 +211,7 @@ def test_exposures_with_the_same_distortion_do_not_share_it():
         ({"V2_REF": "unknown"}, "V2_REF = 'unknown'"),
         ({"DEC_REF": 91.0}, "DEC_REF = 91.0"),
         ({"VA_SCALE": 0.0}, "VA_SCALE = 0.0"),
-        ({"EXP_TYPE": "NRC_WFSS"}, "EXP_TYPE NRC_WFSS has no imaging WCS"),
+        ({"EXP_TYPE": "NRC_LED"}, "EXP_TYPE NRC_LED has no WCS"),
         ({"EXP_TYPE": "NRC_DARK"}, "EXP_TYPE NRC_DARK has no imaging WCS"),
     ],
 )
