@@ -212,7 +212,7 @@ def test_exposures_with_the_same_distortion_do_not_share_it():
         ({"DEC_REF": 91.0}, "DEC_REF = 91.0"),
         ({"VA_SCALE": 0.0}, "VA_SCALE = 0.0"),
         ({"EXP_TYPE": "NRC_LED"}, "EXP_TYPE NRC_LED has no WCS"),
-        ({"EXP_TYPE": "NRC_DARK"}, "EXP_TYPE NRC_DARK has no imaging WCS"),
+        ({"EXP_TYPE": "NRC_DARK"}, "EXP_TYPE NRC_DARK has no WCS"),
     ],
 )
 def test_refusals_name_file_step_and_keyword(changes, message):
