@@ -14,7 +14,8 @@ from jwpipe.exposure import ExposureError
 from jwpipe.io.keywords import array_paths, metadata, without_keywords
 
 STANDARD = "1.6.0"
-NDARRAY = "tag:stsci.edu:asdf/core/ndarray-1.1.0"
+ANY_NDARRAY = "tag:stsci.edu:asdf/core/ndarray-"
+NDARRAY = f"{ANY_NDARRAY}1.1.0"
 OWN = "jwpipe"
 _MARKS = (b"gwcs/wcs-", b"\njwpipe:")
 _MADE_ANEW = ("asdf_library", "history", "_fits_hash", "extra_fits", OWN)
@@ -70,7 +71,9 @@ def rest_of_tree(raw: bytes, model: str, where: str) -> dict[str, Any]:
 
 
 def _elsewhere(node: Any) -> bool:
-    """Whether a node is an array in another extension; only its source, a text, tells."""
+    """Whether a node is an array in another extension: its source is a text, left unread or in an array."""
+    if str(getattr(node, "_tag", "")).startswith(ANY_NDARRAY):
+        return isinstance(node.get("source"), str)
     return isinstance(getattr(node, "_source", None), str)
 
 
