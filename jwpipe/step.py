@@ -81,8 +81,8 @@ def _no_halo(params: Any) -> int:
 class Border:
     """What a step needs from the edges of the frame before any tile can be corrected (reference pixels).
 
-    ``reduce(sides, **keywords)`` gets ``sides[name][variable]`` for the names ``bottom top left right``: arrays cut
-    ``width`` pixels wide along that edge, as they are just before the step. It returns a tuple of small arrays
+    ``reduce(sides, **keywords)`` gets ``sides[name][variable]`` for the names in ``sides``: arrays cut ``width``
+    pixels wide along that edge, as they are just before the step. It returns a tuple of small arrays
     with dimensions ``dims`` (one tuple of names each); the kernel receives them, cut to its rows, as its last
     positional arguments.
     """
@@ -90,6 +90,7 @@ class Border:
     width: int
     reduce: Callable[..., tuple[np.ndarray, ...]]
     dims: tuple[tuple[str, ...], ...]
+    sides: tuple[str, ...] = ("bottom", "top", "left", "right")
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +144,10 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class ExposureStep:
-    """A step on whole lazy exposures: ``function(exposure, references, params) -> exposure``."""
+    """A step on whole lazy exposures: ``function(exposure, references, params) -> exposure``.
+
+    ``needs(header)`` gives those of ``refs`` that an exposure needs, where that depends on what it is.
+    """
 
     name: str
     function: Callable[[xr.Dataset, References, Any], xr.Dataset]
@@ -151,6 +155,7 @@ class ExposureStep:
     params: type[Params] = Params
     applies: Callable[[Header, Any], str] = _no_reason
     optional_types: frozenset[str] = field(default_factory=frozenset)
+    needs: Callable[[Header], tuple[str, ...]] | None = None
 
     @property
     def reference_types(self) -> tuple[str, ...]:
