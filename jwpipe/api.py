@@ -168,7 +168,8 @@ def run_step(
     ExposureError, ParameterError, jwpipe.refs.MissingReferences
     """
     settings = settings_of(refs, overrides, {name: parameters})
-    return run_alone(find_step(name), _opened(exposure), settings)
+    opened = _opened(exposure)
+    return run_alone(find_step(name, header(opened)), opened, settings)
 
 
 __all__ = ["detector1", "image2", "image3", "run_step", "save", "source_catalog"]

@@ -44,7 +44,7 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
     ExposureError
         For exposure types and detectors that this list does not serve.
     """
-    from jwpipe.stage1 import NEAR_INFRARED
+    from jwpipe.stage1 import MIRI, NEAR_INFRARED
 
     kind = exposure_type(keywords)
     if kind in DARKS | GUIDER:
@@ -52,12 +52,7 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
         raise ExposureError(
             f"{keywords.filename}: {kind} is not processed by detector1 but by {other}"
         )
-    if keywords["INSTRUME"] == "MIRI":
-        raise ExposureError(
-            f"{keywords.filename}: detector1 has the steps of near-infrared detectors; "
-            "those of MIRI are not there yet"
-        )
-    return NEAR_INFRARED
+    return MIRI if keywords["INSTRUME"] == "MIRI" else NEAR_INFRARED
 
 
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:

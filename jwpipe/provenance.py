@@ -50,12 +50,15 @@ STATUS_KEYWORDS = {
 
 REFERENCE_KEYWORDS = {
     "mask": "R_MASK",
+    "emicorr": "R_MIREMI",
     "saturation": "R_SATURA",
     "ipc": "R_IPC",
     "superbias": "R_SUPERB",
     "refpix": "R_REFPIX",
     "sirskernel": "R_SIRSKL",
+    "reset": "R_RESET",
     "linearity": "R_LINEAR",
+    "rscd": "R_RSCD",
     "dark": "R_DARK",
     "gain": "R_GAIN",
     "readnoise": "R_READNO",

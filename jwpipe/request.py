@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+from jwpipe.exposure import Header
 from jwpipe.io.save import Format
 from jwpipe.params import Layer, ParameterError, check_steps, from_file, from_settings, nearest
 from jwpipe.pipeline import Settings
@@ -48,12 +50,22 @@ class Request:
 
 
 def all_steps() -> dict[str, tuple[AnyStep, ...]]:
-    """The steps of each pipeline, in order."""
-    from jwpipe.stage1 import NEAR_INFRARED
+    """The steps of each pipeline, in order; of stage 1 those of all detectors together."""
+    from jwpipe.stage1 import MIRI, NEAR_INFRARED
     from jwpipe.stage2 import IMAGE
     from jwpipe.stage3 import IMAGE3
 
-    return {"detector1": NEAR_INFRARED, "image2": IMAGE, MOSAIC: IMAGE3}
+    return {"detector1": _merged(NEAR_INFRARED, MIRI), "image2": IMAGE, MOSAIC: IMAGE3}
+
+
+def _merged(steps: Sequence[AnyStep], more: Sequence[AnyStep]) -> tuple[AnyStep, ...]:
+    """``steps``, and after its predecessor each of ``more`` whose name is not yet there."""
+    merged = list(steps)
+    for before, step in pairwise(more):
+        names = [each.name for each in merged]
+        if step.name not in names:
+            merged.insert(names.index(before.name) + 1, step)
+    return tuple(merged)
 
 
 def step_names() -> dict[str, list[str]]:
@@ -61,16 +73,20 @@ def step_names() -> dict[str, list[str]]:
     return {name: [step.name for step in steps] for name, steps in all_steps().items()}
 
 
-def find_step(name: str) -> AnyStep:
-    """A step of the pipelines on single exposures, by its name.
+def find_step(name: str, keywords: Header) -> AnyStep:
+    """A step of the pipelines on single exposures, by its name: as it is for the exposure's detector.
 
     Raises
     ------
     ParameterError
         With the nearest valid name.
     """
+    from jwpipe.stage1 import MIRI
+
     pipelines = all_steps()
     known = {step.name: step for pipeline in PIPELINES for step in pipelines[pipeline]}
+    if keywords.get("INSTRUME") == "MIRI":
+        known |= {step.name: step for step in MIRI}
     if name not in known:
         raise ParameterError(f"no step {name!r} to run alone; {nearest(name, known)}")
     return known[name]

@@ -225,7 +225,7 @@ class Runner:
         )
 
     def _single(self, exposure: xr.Dataset) -> xr.Dataset:
-        step = find_step(self.request.single)
+        step = find_step(self.request.single, header(exposure))
         return run_alone(step, exposure, self.request.settings).assign_attrs(product=step.name)
 
     def _write(self, exposures: Sequence[xr.Dataset], asn_id: str = "") -> list[Path]:

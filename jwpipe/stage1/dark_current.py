@@ -1,7 +1,8 @@
 """Subtract the dark current that gathered up to each group.
 
 The reference holds single frames. They are averaged and spaced as the exposure's groups are, once
-for a detector and read pattern.
+for a detector and read pattern. MIRI's dark differs from integration to integration: its reference
+holds the first few, the last of which stands for all that follow.
 """
 
 from pathlib import Path
@@ -41,10 +42,11 @@ def subtract_dark(
     pixeldq
         Flags (y, x).
     dark, dark_dq
-        Dark counts (g, y, x) in the exposure's groups, DN, and flags (y, x).
+        Dark counts (g, y, x) in the exposure's groups, DN, and flags (y, x); with one axis more in
+        front (d, g, y, x) for each of the first integrations, the last for all that follow.
     """
     flags = pixeldq if dark_dq is None else pixeldq | dark_dq
-    return _subtract(sci, dark), flags
+    return _subtract(sci, dark if dark.ndim == 4 else dark[np.newaxis]), flags
 
 
 @kernel
@@ -52,17 +54,20 @@ def _subtract(sci: np.ndarray, dark: np.ndarray) -> np.ndarray:
     integrations, groups, rows, columns = sci.shape
     corrected = np.empty_like(sci)
     for i in range(integrations):
+        level = dark[min(i, dark.shape[0] - 1)]
         for g in range(groups):
             for y in range(rows):
                 for x in range(columns):
-                    corrected[i, g, y, x] = sci[i, g, y, x] - dark[g, y, x]
+                    corrected[i, g, y, x] = sci[i, g, y, x] - level[g, y, x]
     return corrected
 
 
 def dark_of_groups(references: References, header: Header) -> tuple[RefArray, RefArray | None]:
-    """Give the dark in the exposure's groups (g, y, x) and its flags (y, x).
+    """Give the dark in the exposure's groups, (g, y, x) or (integration, g, y, x), and its flags (y, x).
 
-    Too short a dark is continued with the difference of its last two groups; NaN counts as zero.
+    Too short a dark is continued with the difference of its last two groups; NaN counts as zero. Of
+    integrations that the exposure does not have, and of all but the last where it begins later than
+    with its first, there is no dark.
 
     Raises
     ------
@@ -71,18 +76,42 @@ def dark_of_groups(references: References, header: Header) -> tuple[RefArray, Re
     """
     file = _file(references)
     frames = file.array("sci")
-    if frames is None or frames.ndim != 3:
+    if frames is None or frames.ndim not in (3, 4):
         found = "none" if frames is None else f"shape {frames.shape}"
-        raise _refusal(header, file, f"SCI (group, y, x) expected, found {found}")
-    ngroups = int(header["NGROUPS"])
+        expected = "SCI (group, y, x) or (integration, group, y, x) expected"
+        raise _refusal(header, file, f"{expected}, found {found}")
+    ngroups, known = int(header["NGROUPS"]), frames.shape[-3]
     nframes, gap = _frames_and_gap(header, file)
-    missing = ngroups * nframes + (ngroups - 1) * gap - frames.shape[0]
-    if missing > 0 and frames.shape[0] < 2:
+    missing = ngroups * nframes + (ngroups - 1) * gap - known
+    if missing > 0 and known < 2:
         raise _refusal(header, file, f"one group cannot be continued to {ngroups} groups")
-    shape = (ngroups, *frames.shape[1:])
-    continued = max(missing, 0)
-    dark = frames.map(average_frames, ngroups, nframes, nframes + gap, continued, shape=shape)
-    return dark, file.array("dq")
+    pattern = ngroups, nframes, nframes + gap, max(missing, 0)
+    shape = (ngroups, *frames.shape[-2:])
+    if frames.ndim == 3:
+        return frames.map(average_frames, *pattern, shape=shape), file.array("dq")
+    first, stop = _integrations(header, frames.shape[0])
+    shape = (stop - first, *shape)
+    dark = frames.map(average_integrations, first, stop, *pattern, shape=shape)
+    return dark, _flags_of_all(file)
+
+
+def _integrations(header: Header, known: int) -> tuple[int, int]:
+    """Give the first of the ``known`` dark integrations that the exposure needs, and the one after the last."""
+    if int(header.get("INTSTART") or 1) != 1:
+        return known - 1, known
+    return 0, min(known, int(header["NINTS"]))
+
+
+def _flags_of_all(file: RefFile) -> RefArray | None:
+    """Give the flags (y, x) that any integration of a dark (integration, 1, y, x) has."""
+    flags = file.array("dq")
+    if flags is None or flags.ndim == 2:
+        return flags
+    return flags.map(_any_flags, shape=flags.shape[-2:])
+
+
+def _any_flags(flags: np.ndarray) -> np.ndarray:
+    return np.bitwise_or.reduce(flags[:, 0], axis=0)
 
 
 def _frames_and_gap(header: Header, file: RefFile) -> tuple[int, int]:
@@ -121,6 +150,11 @@ def average_frames(
     return _average(np.ascontiguousarray(frames), ngroups, nframes, spacing)
 
 
+def average_integrations(frames: np.ndarray, first: int, stop: int, *pattern: int) -> np.ndarray:
+    """Average the frames (integration, f, y, x) of some integrations as ``average_frames`` does."""
+    return np.stack([average_frames(each, *pattern) for each in frames[first:stop]])
+
+
 @kernel
 def _average(frames: np.ndarray, ngroups: int, nframes: int, spacing: int) -> np.ndarray:
     _, rows, columns = frames.shape
@@ -154,9 +188,9 @@ def save_dark(references: References, header: Header, path: Path) -> None:
 
     dark, flags = dark_of_groups(references, header)
     pixels = np.empty(dark.shape, np.float32)
-    for start in range(0, dark.shape[1], BLOCK):
+    for start in range(0, dark.shape[-2], BLOCK):
         rows = slice(start, start + BLOCK)
-        pixels[:, rows] = dark.read(rows)
+        pixels[..., rows, :] = dark.read(rows)
     primary = fits.PrimaryHDU(header=fits.getheader(_file(references).path))
     primary.header["FILENAME"] = path.name
     for keyword in ("NGROUPS", "NFRAMES", "GROUPGAP"):

@@ -9,6 +9,7 @@ from jwpipe.stage1.dark_current import (
     average_dark_current,
     average_frames,
     dark_current,
+    dark_of_groups,
     save_dark,
     subtract_dark,
 )
@@ -111,3 +112,43 @@ def test_average_dark_current_of_the_user_goes_first(tmp_path):
     assert dark_current.marks(refs, header(1, 1, 0), DarkCurrentParams()) == {"AVDRKCUR": 0.002}
     assert average_dark_current(refs, DarkCurrentParams(average_dark_current=0.5)) == 0.5
     assert average_dark_current(References.from_files({"dark": None}), DarkCurrentParams()) == 0
+
+
+def test_integrations_have_darks_of_their_own_the_last_goes_on():
+    sci = np.full((3, 1, 1, 1), 10, np.float32)
+    dark = np.array([1, 4], np.float32).reshape(2, 1, 1, 1)
+    corrected, _ = subtract_dark(sci, np.zeros((1, 1), np.uint32), dark, None)
+    np.testing.assert_array_equal(corrected.ravel(), [9, 6, 6])
+
+
+@pytest.mark.parametrize(
+    ("keywords", "expected"),
+    [
+        ({"NINTS": 3}, [[1, 2, 3], [4, 6, 8]]),
+        ({"NINTS": 1}, [[1, 2, 3]]),
+        ({"NINTS": 9, "INTSTART": 4}, [[4, 6, 8]]),
+    ],
+)
+def test_darks_of_the_integrations_that_the_exposure_has(tmp_path, keywords, expected):
+    # The second integration of the dark is a group short and goes on with 6 + (6 - 4).
+    dark = np.array([[1, 2], [4, 6]], np.float32).reshape(2, 2, 1, 1)
+    found = references(tmp_path, dark)
+    groups = Header({"primary": {"NGROUPS": 3, "NFRAMES": 1, "GROUPGAP": 0} | keywords})
+    array, flags = dark_of_groups(found, groups)
+    np.testing.assert_array_equal(array.read()[..., 0, 0], expected)
+    assert array.shape == (len(expected), 3, 1, 1)
+    np.testing.assert_array_equal(flags.read(), [[8]])
+
+
+def test_flags_of_all_integrations_of_the_dark_count(tmp_path):
+    flags = np.array([1, 4], np.uint32).reshape(2, 1, 1, 1)
+    hdus = [
+        fits.PrimaryHDU(),
+        fits.ImageHDU(np.zeros((2, 3, 1, 1), np.float32), name="SCI"),
+        fits.ImageHDU(flags, name="DQ"),
+    ]
+    fits.HDUList(hdus).writeto(tmp_path / "dark.fits")
+    found = References.from_files({"dark": tmp_path / "dark.fits"})
+    keywords = {"NGROUPS": 3, "NFRAMES": 1, "GROUPGAP": 0, "NINTS": 2}
+    _, combined = dark_of_groups(found, Header({"primary": keywords}))
+    np.testing.assert_array_equal(combined.read(), [[5]])
