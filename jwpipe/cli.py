@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -14,21 +17,76 @@ from jwpipe import __version__
 GOOD, FAILED, USAGE = 0, 1, 2
 
 
+def scheduler_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Where to compute."""
+    for option in (
+        click.option(
+            "--workers", type=click.IntRange(1), help="Threads or processes. Default: all cores."
+        ),
+        click.option(
+            "--scheduler",
+            default="threads",
+            show_default=True,
+            metavar="NAME|ADDRESS",
+            help="threads, sync (one thread), local (processes), or tcp://HOST:PORT of a dask scheduler.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments that ``run`` and ``plan`` share."""
-    options = [
+    options: list[Callable[..., Any]] = [
         click.argument("pipeline"),
         click.argument("inputs", nargs=-1, required=True, metavar="INPUT..."),
-        click.option("-o", "--output", default=".", help="Folder for the products."),
-        click.option("--refs", multiple=True, metavar="DIR", help="Folder of reference files."),
-        click.option("--override", multiple=True, metavar="TYPE=FILE", help="Use FILE; N/A: none."),
-        click.option("--set", "sets", multiple=True, metavar="STEP.PARAM=VALUE"),
+        click.option(
+            "-o",
+            "--output",
+            default=".",
+            metavar="DIR",
+            help="Folder for the products. Default: this one.",
+        ),
+        click.option(
+            "--refs",
+            multiple=True,
+            metavar="DIR",
+            help="Folder of reference files; may be repeated.",
+        ),
+        click.option(
+            "--override",
+            multiple=True,
+            metavar="TYPE=FILE",
+            help="Reference file to use; N/A to do without.",
+        ),
+        click.option(
+            "--set",
+            "sets",
+            multiple=True,
+            metavar="STEP.PARAM=VALUE",
+            help="A parameter of a step.",
+        ),
         click.option("--skip", multiple=True, metavar="STEP", help="Leave a step out."),
-        click.option("--params", multiple=True, metavar="FILE", help="TOML or CRDS pars ASDF."),
-        click.option("--save", multiple=True, metavar="STEP", help="Write this step's result too."),
-        click.option("--scheduler", default="threads", metavar="threads|sync|local|tcp://..."),
-        click.option("--workers", type=click.IntRange(1), help="Default: all cores."),
-        click.option("--format", "form", type=click.Choice(["fits", "zarr"]), default="fits"),
+        click.option(
+            "--params",
+            multiple=True,
+            metavar="FILE",
+            help="Parameters in TOML ([step] tables) or CRDS pars ASDF.",
+        ),
+        click.option(
+            "--save",
+            multiple=True,
+            metavar="STEP",
+            help="Write the result of a step or pipeline as well.",
+        ),
+        scheduler_options,
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["fits", "zarr"]),
+            default="fits",
+            show_default=True,
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -40,16 +98,17 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from jwpipe.cluster import SchedulerError
+        from jwpipe.cluster import SchedulerError, UnknownScheduler
         from jwpipe.exposure import ExposureError
         from jwpipe.params import ParameterError
 
         try:
-            return command(*args, **kwargs)
-        except (ParameterError, SchedulerError) as error:
+            with terminated_as_interrupted():
+                return command(*args, **kwargs)
+        except (ParameterError, UnknownScheduler) as error:
             click.echo(f"jwpipe: {error}", err=True)
             sys.exit(USAGE)
-        except (ExposureError, LookupError) as error:
+        except (ExposureError, SchedulerError, OSError) as error:
             click.echo(f"jwpipe: {error}", err=True)
             sys.exit(FAILED)
         except KeyboardInterrupt:
@@ -57,6 +116,20 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             sys.exit(FAILED)
 
     return wrapped
+
+
+@contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM, which batch systems send before they kill, tidies up as Ctrl-C does."""
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _request(pipeline: str, inputs: tuple[str, ...], options: dict[str, Any]) -> Any:
@@ -91,13 +164,16 @@ def run(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
     PIPELINE is detector1, image2, image3 (or calwebb_...), a chain such as detector1,image2,image3, or one step.
     """
     from jwpipe.cluster import connect
-    from jwpipe.report import Reporter
+    from jwpipe.report import Reporter, print_outcomes
     from jwpipe.runner import run_request
 
+    started = time.perf_counter()
     request = _request(pipeline, inputs, options)
-    with connect(options["scheduler"], options["workers"]) as executor, Reporter() as reporter:
+    with Reporter() as reporter, connect(options["scheduler"], options["workers"]) as executor:
         outcomes = run_request(request, executor, reporter)
-        reporter.table(outcomes, executor.peak_memory())
+        peak = executor.peak_memory()
+    seconds = time.perf_counter() - started
+    print_outcomes(outcomes, request.output, seconds=seconds, peak=peak)
     sys.exit(FAILED if any(outcome.error for outcome in outcomes) else GOOD)
 
 
@@ -129,7 +205,7 @@ def refs(inputs: tuple[str, ...], pipeline: str, **options: Any) -> None:
     request = request_of(pipeline, inputs, refs=options["refs"], overrides=options["override"])
     rows = list_references(request)
     print_references(rows)
-    sys.exit(FAILED if any(row.missing for row in rows) else GOOD)
+    sys.exit(FAILED if any(row.problem for row in rows) else GOOD)
 
 
 @main.command()
@@ -171,8 +247,7 @@ def show(file: str, output: str | None) -> None:
 @main.command()
 @click.option("-o", "--output", default="jwpipe-demo", show_default=True)
 @click.option("--size", type=click.Choice(["small", "full"]), default="small", show_default=True)
-@click.option("--scheduler", default="threads", metavar="threads|sync|local|tcp://...")
-@click.option("--workers", type=click.IntRange(1), help="Default: all cores.")
+@scheduler_options
 @plain_errors
 def demo(output: str, size: str, scheduler: str, workers: int | None) -> None:
     """Simulate a small field, run stages 1 to 3, and compare with the truth."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,15 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import dask
 from dask.callbacks import Callback
+from dask.system import CPU_COUNT
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Future
 
 Progress = Callable[[int, int], None]
 
+POLL_SECONDS = 0.5
+ANSWER_TIMEOUT = "15s"
+WORKER_TIMEOUT = 60
+UNFINISHED = ("waiting", "no-worker", "queued", "processing")
+
 
 class SchedulerError(RuntimeError):
-    """The scheduler asked for cannot be reached."""
+    """The scheduler asked for cannot be reached, or has lost its workers."""
+
+
+class UnknownScheduler(SchedulerError):  # noqa: N818
+    """There is no such scheduler."""
 
 
 class Executor:
@@ -39,7 +48,7 @@ class Executor:
 
     def peak_memory(self) -> int:
         """Peak resident bytes of the largest process that computed."""
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return _own_peak()
 
 
 class _Counter(Callback):
@@ -67,42 +76,101 @@ class ClusterExecutor(Executor):
         self.client = client
 
     def compute(self, values: Sequence[Any], progress: Progress | None = None) -> tuple[Any, ...]:
-        """The computed ``values``; raises what the tasks raised."""
-        from distributed import as_completed
-
+        """The computed ``values``; raises what the tasks raised, `SchedulerError` where all workers are lost."""
         futures = self.client.compute(list(values))
-        for done, _future in enumerate(as_completed(futures), 1):
-            if progress is not None:
-                progress(done, len(futures))
+        self._follow(futures, progress)
         return tuple(self.client.gather(futures))
 
     def persist(self, values: Sequence[Any], progress: Progress | None = None) -> tuple[Any, ...]:
         """``values`` with their chunks computed and kept on the workers."""
-        from distributed import wait
+        from distributed import futures_of
 
         kept = self.client.persist(list(values))
-        wait(kept)
+        self._follow(futures_of(kept), progress)
         return tuple(kept)
 
+    def _follow(self, futures: Sequence[Future], progress: Progress | None) -> None:
+        """Wait for ``futures`` and tell how far the scheduler's tasks are."""
+        from distributed import wait
+
+        total, alone = 0, 0.0
+        try:
+            while any(future.status == "pending" for future in futures):
+                try:
+                    wait(futures, timeout=POLL_SECONDS)
+                except TimeoutError:
+                    pending, workers = self._state()
+                    alone = 0.0 if workers else alone + POLL_SECONDS
+                    total = max(total, pending)
+                    if progress is not None and total:
+                        progress(total - pending, total)
+                    if alone > WORKER_TIMEOUT:
+                        raise _no_workers(self.client) from None
+        except KeyboardInterrupt:
+            self.client.cancel(futures)
+            raise
+
+    def _state(self) -> tuple[int, int]:
+        """Unfinished tasks, and workers, as the scheduler knows them."""
+        try:
+            return self.client.run_on_scheduler(_state)
+        except OSError as error:
+            raise SchedulerError(
+                f"the scheduler at {self.client.scheduler.address} does not answer any more ({error}); "
+                "start it again and repeat the run"
+            ) from None
+
     def peak_memory(self) -> int:
-        """Peak resident bytes of the largest worker."""
-        return max(self.client.run(_own_peak).values(), default=0)
+        """Peak resident bytes of the largest process: a worker or this one."""
+        return max(_own_peak(), *self.client.run(_own_peak).values())
+
+
+def _state(dask_scheduler: Any) -> tuple[int, int]:
+    """Unfinished tasks, and workers, of a scheduler."""
+    tasks = sum(task.state in UNFINISHED for task in dask_scheduler.tasks.values())
+    return tasks, len(dask_scheduler.workers)
+
+
+def _no_workers(client: Client) -> SchedulerError:
+    return SchedulerError(
+        f"the scheduler at {client.scheduler.address} had no worker for {WORKER_TIMEOUT} s; "
+        "start workers with 'dask worker'"
+    )
 
 
 def _own_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def check_scheduler(name: str) -> None:
+    """Refuse names that no scheduler has.
+
+    Raises
+    ------
+    UnknownScheduler
+        Saying what is expected.
+    """
+    if name not in ("sync", "threads", "local") and "://" not in name:
+        raise UnknownScheduler(
+            f"scheduler {name!r} is not known; expected threads, sync, local or tcp://host:port"
+        )
+
+
 @contextmanager
 def connect(scheduler: str = "threads", workers: int | None = None) -> Iterator[Executor]:
     """Compute on ``threads``, ``sync`` (one thread), ``local`` (processes) or a ``tcp://`` scheduler.
 
+    ``workers`` is the number of threads or processes, all cores where not given; a scheduler's workers are its own.
+
     Raises
     ------
+    UnknownScheduler
+        Where the name is none of these.
     SchedulerError
-        Where the name is none of these, or nobody answers at the address.
+        Where nobody answers at the address, or no worker comes.
     """
-    count = workers or os.cpu_count() or 1
+    check_scheduler(scheduler)
+    count = workers or CPU_COUNT
     if scheduler == "sync":
         with dask.config.set(scheduler="synchronous"):
             yield Executor(1)
@@ -112,13 +180,9 @@ def connect(scheduler: str = "threads", workers: int | None = None) -> Iterator[
     elif scheduler == "local":
         with _local(count) as executor:
             yield executor
-    elif "://" in scheduler:
+    else:
         with _remote(scheduler) as executor:
             yield executor
-    else:
-        raise SchedulerError(
-            f"scheduler {scheduler!r} is not known; expected threads, sync, local or tcp://host:port"
-        )
 
 
 @contextmanager
@@ -137,13 +201,15 @@ def _remote(address: str) -> Iterator[Executor]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout="15s")
+        client = Client(address, timeout=ANSWER_TIMEOUT)
     except (OSError, TimeoutError, ValueError) as error:
         raise SchedulerError(
             f"no dask scheduler answers at {address} ({error}); start one with 'dask scheduler' "
             "and workers with 'dask worker'"
         ) from None
     with client:
-        if not client.nthreads():
-            client.wait_for_workers(1, timeout="60s")
+        try:
+            client.wait_for_workers(1, timeout=WORKER_TIMEOUT)
+        except TimeoutError:
+            raise _no_workers(client) from None
         yield ClusterExecutor(client)

@@ -55,13 +55,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class ReferenceRow:
-    """One reference of one input, and where it comes from."""
+    """One reference of one input and where it comes from, or the problem that there is with them."""
 
     exposure: str
-    type: str
-    file: str
-    source: str
-    missing: bool = False
+    type: str = ""
+    file: str = ""
+    source: str = ""
+    problem: str = ""
 
 
 def plan_request(request: Request, workers: int | None) -> list[Plan]:
@@ -203,7 +203,7 @@ def list_references(request: Request) -> list[ReferenceRow]:
             try:
                 references = _prepared(name, exposure, request).references
             except MissingReferences as error:
-                rows += [ReferenceRow(unit.name, name, str(error), "missing", missing=True)]
+                rows += [ReferenceRow(unit.name, problem=str(error))]
                 continue
             rows += [
                 ReferenceRow(

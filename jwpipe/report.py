@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
+import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -22,11 +27,30 @@ from rich.table import Table
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from jwpipe.plan import Plan, ReferenceRow
+    from pydantic.fields import FieldInfo
+
+    from jwpipe.plan import Plan, ReferenceRow, StepRow
     from jwpipe.runner import Outcome
 
 MIB = 1 << 20
+WIDTH_OF_FILES = 160
+TOLD_BY_US = ("tweakwcs",)
+"""Libraries whose warnings are not shown: what matters of them is among a run's own notes."""
+
 logger = logging.getLogger("jwpipe")
+
+
+def _for_users(record: logging.LogRecord) -> bool:
+    """Whether a log record is of jwpipe itself, or serious."""
+    if record.name.partition(".")[0] == "jwpipe":
+        return True
+    return record.levelno >= logging.WARNING and not record.name.startswith(TOLD_BY_US)
+
+
+def _warned(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """A warning as a line of the log; numerical and deprecation warnings say nothing to users."""
+    if issubclass(category, UserWarning):
+        logger.warning("%s", message)
 
 
 class Reporter:
@@ -36,19 +60,25 @@ class Reporter:
         self.console = Console(stderr=True)
         self._bars: Progress | None = None
         self._task: TaskID | None = None
+        self._handler: logging.Handler = logging.StreamHandler()
+        self._before = logger.level, warnings.showwarning
         self._started = time.perf_counter()
         self._label = ""
 
     def __enter__(self) -> Reporter:
         if self.console.is_terminal:
-            logging.basicConfig(level="WARNING", handlers=[RichHandler(console=self.console)])
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-            self._bars = Progress(*columns, TimeRemainingColumn(), console=self.console)
+            columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
+            left = (TextColumn("left"), TimeRemainingColumn())
+            self._bars = Progress(*columns, *left, console=self.console)
             self._bars.start()
+            self._handler = RichHandler(console=self.console, show_path=False, show_time=False)
         else:
-            logging.basicConfig(level="INFO", format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-        for library in ("distributed", "tweakwcs", "stpipe", "CRDS"):
-            logging.getLogger(library).setLevel("WARNING")
+            self._handler = logging.StreamHandler()
+            self._handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        self._handler.addFilter(_for_users)
+        logging.getLogger().addHandler(self._handler)
+        logger.setLevel("WARNING" if self._bars else "INFO")
+        warnings.showwarning = _warned
         return self
 
     def __exit__(
@@ -57,7 +87,12 @@ class Reporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        level, warnings.showwarning = self._before
+        logger.setLevel(level)
         if self._bars is not None:
+            for task in self._bars.task_ids:
+                self._bars.remove_task(task)
             self._bars.stop()
 
     def start(self, label: str) -> None:
@@ -68,78 +103,118 @@ class Reporter:
         else:
             logger.info("%s ...", label)
 
+    def phase(self, name: str) -> None:
+        """A part of the stage begins."""
+        if self._bars is not None and self._task is not None:
+            self._bars.reset(self._task, description=f"{self._label}: {name}", total=None)
+        else:
+            logger.info("%s: %s ...", self._label, name)
+
     def advance(self, done: int, total: int) -> None:
-        """``done`` of ``total`` tasks of the stage are finished."""
+        """``done`` of ``total`` tasks are finished."""
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, completed=done, total=total)
 
     def finish(self, error: str = "") -> None:
         """The stage is over; ``error`` says why it failed."""
         if self._bars is not None and self._task is not None:
-            total = self._bars.tasks[self._task].total or 1
-            self._bars.update(self._task, completed=total, total=total)
+            self._bars.remove_task(self._task)
         seconds = time.perf_counter() - self._started
         if error:
             logger.error("%s failed: %s", self._label, error)
-        elif self._bars is None:
+        elif self._bars is not None:
+            self.console.print(f"{self._label} done in {seconds:.1f} s", highlight=False)
+        else:
             logger.info("%s done in %.1f s", self._label, seconds)
 
     def note(self, text: str) -> None:
         """Something worth knowing."""
         logger.warning("%s", text)
 
-    def table(self, outcomes: Sequence[Outcome], peak: int) -> None:
-        """What was written, how long it took, and the peak memory."""
-        table = Table("input", "stage", "written", "time", title="jwpipe")
-        for outcome in outcomes:
-            written = "\n".join(str(path) for path in outcome.written)
-            result = f"[red]failed:[/red] {_escaped(outcome.error)}" if outcome.error else written
-            table.add_row(outcome.name, outcome.stage, result, f"{outcome.seconds:.1f} s")
-        console = Console()
+
+def _console() -> Console:
+    """Standard output; wider than a screen where it goes to a file, so that names stay whole."""
+    console = Console(highlight=False)
+    asked = console.is_terminal or "COLUMNS" in os.environ
+    return console if asked else Console(highlight=False, width=WIDTH_OF_FILES)
+
+
+def print_outcomes(outcomes: Sequence[Outcome], folder: Path, *, seconds: float, peak: int) -> None:
+    """What was written and how long it took, what failed and why, and the peak memory."""
+    console = _console()
+    good = [outcome for outcome in outcomes if not outcome.error]
+    bad = [outcome for outcome in outcomes if outcome.error]
+    if good:
+        table = Table("stage", f"written to {folder}", "time", box=None, pad_edge=False)
+        table.columns[1].overflow = "fold"
+        for outcome in good:
+            written = "\n".join(_inside(path, folder) for path in outcome.written)
+            kept = f"({outcome.name}: kept for the mosaic)"
+            table.add_row(outcome.stage, escape(written or kept), f"{outcome.seconds:.1f} s")
         console.print(table)
-        failed = sum(bool(outcome.error) for outcome in outcomes)
-        console.print(
-            f"{len(outcomes) - failed} done, {failed} failed; peak memory {peak / MIB:.0f} MiB"
+    for outcome in bad:
+        text = (
+            f"[red]failed[/red] {escape(outcome.name)} ({outcome.stage}): {escape(outcome.error)}"
         )
+        console.print(text, soft_wrap=True)
+    console.print(
+        f"{len(good)} done, {len(bad)} failed in {seconds:.1f} s; "
+        f"peak memory of a process {peak / MIB:.0f} MiB"
+    )
 
 
-def _escaped(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+def _inside(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
 def print_plan(plans: Sequence[Plan]) -> None:
     """Steps, references, parameters, chunks, tasks, memory and products of each planned unit."""
-    console = Console()
+    console = _console()
     for plan in plans:
-        console.print(f"\n[bold]{plan.name}[/bold]  {plan.pipeline}")
+        console.print(f"\n[bold]{escape(plan.name)}[/bold]  {plan.pipeline}", soft_wrap=True)
         if plan.error:
-            console.print(f"  [red]{_escaped(plan.error)}[/red]")
+            console.print(f"  [red]cannot run:[/red] {escape(plan.error)}", soft_wrap=True)
             continue
-        _print_steps_of(console, plan)
+        console.print(_steps_of(plan))
         console.print(f"  chunks    {plan.chunks}")
         console.print(f"  tasks     {plan.tasks}")
         console.print(f"  memory    {plan.memory / MIB:.0f} MiB predicted peak per worker")
         for product in plan.products:
-            console.print(f"  writes    {product}")
+            console.print(f"  writes    {escape(str(product))}", soft_wrap=True)
 
 
-def _print_steps_of(console: Console, plan: Plan) -> None:
-    table = Table("step", "runs", "why not / parameters", "references", box=None)
+def _steps_of(plan: Plan) -> Table:
+    table = Table("  step", "runs", "why not, parameters, references", box=None, pad_edge=False)
+    table.columns[2].overflow = "fold"
     for row in plan.steps:
-        detail = row.reason or ", ".join(f"{k}={v}" for k, v in row.parameters.items())
-        references = ", ".join(f"{k}: {v}" for k, v in row.references.items())
-        table.add_row(row.name, "no" if row.reason else "yes", _escaped(detail), references)
-    console.print(table)
+        table.add_row(f"  {row.name}", "no" if row.reason else "yes", escape(_details(row)))
+    return table
+
+
+def _details(row: StepRow) -> str:
+    settings = [f"{name} = {value}" for name, value in row.parameters.items()]
+    files = [f"{kind}: {file}" for kind, file in row.references.items()]
+    return "\n".join([*filter(None, [row.reason]), *settings, *files])
 
 
 def print_references(rows: Iterable[ReferenceRow]) -> None:
-    """One line for each reference of each input: type, file, where it came from."""
-    table = Table("input", "type", "file", "from")
-    for row in rows:
-        table.add_row(row.exposure, row.type, row.file, row.source)
-    Console().print(table)
+    """The references of each input: type, file, and where it came from."""
+    console = _console()
+    for exposure, found in groupby(rows, lambda row: row.exposure):
+        console.print(f"\n[bold]{escape(exposure)}[/bold]", soft_wrap=True)
+        table = Table("  type", "file", "from", box=None, pad_edge=False)
+        for column in table.columns:
+            column.overflow = "fold"
+        problems = []
+        for row in found:
+            if row.problem:
+                problems.append(row.problem)
+            else:
+                table.add_row(f"  {row.type}", escape(row.file), escape(row.source))
+        if table.row_count:
+            console.print(table)
+        for problem in problems:
+            console.print(f"  [red]{escape(problem)}[/red]", soft_wrap=True)
 
 
 def print_steps(name: str | None) -> None:
@@ -148,7 +223,7 @@ def print_steps(name: str | None) -> None:
     from jwpipe.request import all_steps
 
     pipelines = all_steps()
-    console = Console()
+    console = _console()
     if name is None:
         for pipeline, steps in pipelines.items():
             console.print(f"[bold]{pipeline}[/bold]  " + " > ".join(s.name for s in steps))
@@ -166,9 +241,23 @@ def print_steps(name: str | None) -> None:
 
 def _print_parameters(console: Console, step: Any) -> None:
     references = ", ".join(step.reference_types) or "none"
-    table = Table(
-        "parameter", "default", "meaning", title=f"{step.name}  (references: {references})"
-    )
+    console.print(f"\n[bold]{step.name}[/bold]  references: {references}")
+    table = Table("parameter", "default", "meaning", box=None)
+    table.columns[0].overflow = "fold"
     for field, info in step.params.model_fields.items():
-        table.add_row(field, repr(info.default), _escaped(info.description or ""))
+        meaning = "; ".join(filter(None, [info.description, _allowed(info)]))
+        table.add_row(field, escape(repr(info.default)), escape(meaning))
     console.print(table)
+
+
+def _allowed(field: FieldInfo) -> str:
+    """The values that a parameter may have, where they are few or bounded."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    options = [value for kind in kinds if get_origin(kind) is Literal for value in get_args(kind)]
+    bounds = [
+        f"{sign} {getattr(each, name)}"
+        for each in field.metadata
+        for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if hasattr(each, name)
+    ]
+    return f"one of {', '.join(map(str, options))}" if options else ", ".join(bounds)
