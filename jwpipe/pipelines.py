@@ -57,12 +57,15 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
 
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
-    if keep is not None:
-        _keep_dark(prepared)
     result = run_steps(prepared, keep)
-    if not any(str(name).startswith("rate.") for name in result):
-        return {"ramp": result.assign_attrs(product="ramp")}
-    return {product: split(result, product) for product in ("rate", "rateints")}
+    return rate_products(result) or {"ramp": result.assign_attrs(product="ramp")}
+
+
+def rate_products(exposure: xr.Dataset) -> Products:
+    """``rate`` and ``rateints`` of an exposure that went through ramp_fit; none of another."""
+    if not any(str(name).startswith("rate.") for name in exposure):
+        return {}
+    return {product: split(exposure, product) for product in ("rate", "rateints")}
 
 
 def _keep_dark(prepared: Prepared) -> None:

@@ -27,7 +27,7 @@ from jwpipe.io import prepare as prepare_product
 from jwpipe.io.save import Format
 from jwpipe.params import Layer, ParameterError
 from jwpipe.pipeline import Settings, prepare, run_alone
-from jwpipe.pipelines import PIPELINES, Products, next_input
+from jwpipe.pipelines import PIPELINES, Products, next_input, rate_products
 from jwpipe.provenance import sealed
 from jwpipe.request import Request, find_step, request_of
 from jwpipe.stage3.tweakreg import write_table
@@ -189,7 +189,7 @@ class Runner:
         saved: list[xr.Dataset] = []
         exposure = open_exposure(unit.path)
         if self.request.single:
-            return self._write([self._single(exposure)])
+            return self._write(self._single(exposure))
         products: Products = {exposure.attrs["product"]: exposure}
         for name in self.request.per_exposure:
             products = self._products(name, next_input(products), unit, saved)
@@ -224,9 +224,12 @@ class Runner:
             settings.refs, settings.overrides, (*layers, *settings.layers), settings.crds
         )
 
-    def _single(self, exposure: xr.Dataset) -> xr.Dataset:
+    def _single(self, exposure: xr.Dataset) -> list[xr.Dataset]:
+        """What one step makes: its product, of ramp_fit the rates."""
         step = find_step(self.request.single, header(exposure))
-        return run_alone(step, exposure, self.request.settings).assign_attrs(product=step.name)
+        result = run_alone(step, exposure, self.request.settings)
+        rates = rate_products(result)
+        return list(rates.values()) or [result.assign_attrs(product=step.name)]
 
     def _write(self, exposures: Sequence[xr.Dataset], asn_id: str = "") -> list[Path]:
         """Store all products in one graph, so that what they share is computed once."""
