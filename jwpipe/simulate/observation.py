@@ -56,6 +56,11 @@ class Observation:
     reference_stars: Path
     truth_files: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def names(self) -> list[str]:
+        """The exposures' names, in the order of ``uncal``: file names up to the suffix."""
+        return [path.name.removesuffix("_uncal.fits") for path in self.uncal]
+
     def truth(self, name: str) -> Truth:
         """What is true of the exposure ``name`` (a file name up to the suffix)."""
         return Truth.read(self.truth_files[name])
@@ -260,6 +265,7 @@ def _simulate(
             true=actual,
             nframes=timing.nframes,
             stride=timing.stride,
+            seconds=timing.frames * timing.frame_time,
         )
         part.truth[shot.name] = write_truth(root / "truth", shot.name, known)
     return part

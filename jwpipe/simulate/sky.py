@@ -37,12 +37,12 @@ class Scene:
     roll: float = 41.0
     background: float = 0.25
     star_density: float = 0.2
-    star_magnitudes: tuple[float, float] = (19.8, 24.5)
-    bright_density: float = 0.005
+    star_magnitudes: tuple[float, float] = (21.0, 24.8)
+    bright_density: float = 0.004
     bright_magnitudes: tuple[float, float] = (18.2, 19.2)
     galaxy_density: float = 0.12
     galaxy_magnitudes: tuple[float, float] = (20.5, 26.5)
-    spiral_density: float = 0.004
+    spiral_density: float = 0.003
     separation: float = 1.5
 
 
@@ -53,9 +53,11 @@ def catalogue(scene: Scene, width: float, height: float, seed: int) -> np.ndarra
     spirals, bright = (round(d * area) for d in (scene.spiral_density, scene.bright_density))
     stars, galaxies = (round(d * area) for d in (scene.star_density, scene.galaxy_density))
     box = width, height
-    showpieces = _scattered(rng, spirals + bright, 0.8 * width, 0.8 * height, 5.0)
-    # the first spiral is the picture's middle piece
-    showpieces[: min(spirals, 1)] *= 0.2
+    # the first spiral, or else the first bright star, is the picture's middle piece
+    middle = rng.uniform(-0.05, 0.05, (1, 2)) * box
+    others = max(spirals + bright - 1, 0)
+    around = _scattered(rng, others, 0.85 * width, 0.85 * height, 5.0, middle)
+    showpieces = np.concatenate([middle, around])[: spirals + bright]
     points = _scattered(rng, stars, *box, scene.separation, showpieces)
     taken = np.concatenate([showpieces, points])
     loose = _scattered(rng, galaxies, *box, 0.5 * scene.separation, taken)
@@ -125,7 +127,7 @@ def _shape_galaxies(rng: np.random.Generator, sources: np.ndarray, spirals: int)
     sources["sersic"] = rng.choice([1.0, 1.0, 1.0, 2.0, 3.0], count)
     sources["axis_ratio"] = rng.uniform(0.25, 1.0, count)
     sources["angle"] = rng.uniform(0.0, 180.0, count)
-    sources["radius"][:spirals] = rng.uniform(0.7, 1.0, spirals)
+    sources["radius"][:spirals] = rng.uniform(0.55, 0.95, spirals)
     sources["sersic"][:spirals] = 1.0
     sources["axis_ratio"][:spirals] = rng.uniform(0.55, 0.9, spirals)
     sources["arms"][:spirals] = 1.0

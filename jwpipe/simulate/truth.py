@@ -18,7 +18,7 @@ class Truth:
     ``rate`` (ny, nx) is the light's count rate in DN/s, what ``rate`` products should hold; ``hits`` and
     ``snowballs`` what struck the detector (``events.HIT``, ``events.SNOWBALL``); ``x`` and ``y`` the 0-based pixels
     of the catalogue's sources; ``commanded`` and ``true`` the attitude matrices (V2V3 to sky) of the header and of
-    the sky as it was; ``nframes`` and ``stride`` turn frames into groups.
+    the sky as it was; ``nframes`` and ``stride`` turn frames into groups; ``seconds`` pass from reset to last read.
     """
 
     rate: np.ndarray
@@ -30,6 +30,7 @@ class Truth:
     true: np.ndarray
     nframes: int
     stride: int
+    seconds: float
 
     def hit_groups(self) -> np.ndarray:
         """The group in which each of ``hits`` shows first: the next one for a hit between groups."""
@@ -42,7 +43,7 @@ class Truth:
         """Read what ``write_truth`` wrote."""
         with np.load(path) as stored:
             values: dict[str, Any] = {name: stored[name] for name in stored.files}
-        values |= {name: int(values[name]) for name in ("nframes", "stride")}
+        values |= {name: values[name].item() for name in ("nframes", "stride", "seconds")}
         return cls(**values)
 
 
