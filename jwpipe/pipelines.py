@@ -57,6 +57,8 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
 
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
+    if keep is not None:
+        _keep_dark(prepared)
     result = run_steps(prepared, keep)
     return rate_products(result) or {"ramp": result.assign_attrs(product="ramp")}
 
