@@ -151,9 +151,7 @@ def _coarse(image: np.ndarray) -> np.ndarray:
 def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    colours = LinearSegmentedColormap.from_list("dusk", list(_DUSK))
-    colours.set_bad(NIGHT)
-    return colours
+    return LinearSegmentedColormap.from_list("dusk", list(_DUSK)).with_extremes(bad=NIGHT)
 
 
 def _stretched(image: np.ndarray) -> np.ndarray:
