@@ -22,6 +22,21 @@ class ExposureError(ValueError):
     """An exposure cannot be processed; the message names file, step, what was found and what to do."""
 
 
+class MissingKeyword(ExposureError):  # noqa: N818
+    """A keyword that a step needs is in neither header."""
+
+    def __init__(self, filename: str, keyword: str, step: str = "") -> None:
+        self.filename, self.keyword = filename, keyword
+        where = f"{filename}: {step}" if step else filename
+        super().__init__(
+            f"{where}: keyword {keyword} is missing from the headers; "
+            "add it to the primary or SCI header, as the archive's files have it"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.filename, self.keyword)
+
+
 @dataclass(frozen=True)
 class Variable:
     """One array of an exposure: its dimensions, type on disk, unit and meaning."""
@@ -74,10 +89,7 @@ class Header(Mapping[str, Any]):
             return self._sci[keyword]
         if keyword in self._primary:
             return self._primary[keyword]
-        raise ExposureError(
-            f"{self.filename}: keyword {keyword} is missing from the headers; "
-            "add it to the primary or SCI header, as the archive's files have it"
-        )
+        raise MissingKeyword(self.filename, keyword)
 
     def __contains__(self, keyword: object) -> bool:
         return keyword in self._sci or keyword in self._primary

@@ -15,9 +15,10 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import IMAGE, ExposureError, header
+from jwpipe.hooks import apply_hooks
 from jwpipe.inputs import mosaic_name
 from jwpipe.params import check_steps, resolve
-from jwpipe.pipeline import Settings, apply_hooks, crds_parameters
+from jwpipe.pipeline import Settings, crds_parameters
 from jwpipe.provenance import COMPLETE, FAILED, SKIPPED, record
 from jwpipe.refs import References, select
 from jwpipe.stage3 import IMAGE3

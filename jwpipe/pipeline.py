@@ -6,8 +6,8 @@ files. ``run_steps`` then builds the lazy result. Editing a pipeline is editing 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,11 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.chain import Bound, bare
-from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.exposure import ExposureError, Header, MissingKeyword, header
 from jwpipe.graph import run_chain
-from jwpipe.params import Layer, ParameterError, resolve
-from jwpipe.provenance import COMPLETE, SKIPPED, record
+from jwpipe.hooks import apply_hooks, steps_among, without_steps
+from jwpipe.params import Layer, resolve
+from jwpipe.provenance import COMPLETE, SKIPPED, STATUS_KEYWORDS, record
 from jwpipe.refs import References, select
 from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
@@ -62,6 +63,9 @@ def prepare(
 ) -> Prepared:
     """Choose parameters, references and the steps that run, from the header alone.
 
+    Steps that the exposure has been through are left out, so that a pipeline goes on where a saved result stopped;
+    a step alone (``pipeline`` is ``""``) runs since it was asked for. Steps given as hooks join the list.
+
     Raises
     ------
     ParameterError
@@ -72,7 +76,12 @@ def prepare(
     keywords = header(exposure)
     layers = (*crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
     parameters = resolve(pipeline, steps, layers)
-    planned = [_planned(step, parameters[step.name], keywords) for step in steps]
+    done = _done(exposure) if pipeline else set()
+    planned = [
+        each
+        for step in steps
+        for each in _with_hooked_steps(step, parameters[step.name], keywords, done)
+    ]
     types = list(dict.fromkeys(t for p in planned for t in reference_types(p, keywords)))
     required = {
         t for p in planned for t in reference_types(p, keywords) if t not in p.step.optional_types
@@ -100,9 +109,41 @@ def crds_parameters(
     )
 
 
+def _done(exposure: xr.Dataset) -> set[str]:
+    """The steps that an exposure, not raw any more, has been through by its keywords."""
+    keywords = header(exposure)
+    raw = exposure.attrs.get("product") == "uncal"
+    done = {step for step, word in STATUS_KEYWORDS.items() if keywords.get(word) == COMPLETE}
+    kept = set() if "wcs" in exposure.attrs else {"assign_wcs"}
+    return set() if raw else done - kept
+
+
+def _with_hooked_steps(
+    step: AnyStep, params: Params, keywords: Header, done: set[str]
+) -> Iterator[Planned]:
+    """A step, before and after it the steps among its hooks."""
+    yield from (_planned(each, each.params(), keywords) for each in steps_among(params.pre_hooks))
+    own = without_steps(params)
+    if step.name in done and not params.skip:
+        yield Planned(step, own, "done before")
+    else:
+        yield _planned(step, own, keywords)
+    yield from (_planned(each, each.params(), keywords) for each in steps_among(params.post_hooks))
+
+
 def _planned(step: AnyStep, params: Params, keywords: Header) -> Planned:
-    reason = "skip = true" if params.skip else step.applies(keywords, params)
+    with _named(step):
+        reason = "skip = true" if params.skip else step.applies(keywords, params)
     return Planned(step, params, reason)
+
+
+@contextmanager
+def _named(step: AnyStep) -> Iterator[None]:
+    """Say which step it is that misses a keyword."""
+    try:
+        yield
+    except MissingKeyword as error:
+        raise MissingKeyword(error.filename, error.keyword, step.name) from None
 
 
 def _supplied(planned: Sequence[Planned]) -> dict[str, str]:
@@ -139,11 +180,13 @@ def bind(planned: Planned, references: References, keywords: Header) -> Bound:
     """A pixel step with its keyword arguments and reference arrays for one exposure."""
     step = planned.step
     assert isinstance(step, Step)
-    if step.prepare is not None:
-        arrays = step.prepare(references, keywords, planned.params)
-    else:
-        arrays = tuple(_reference(references, ref) for ref in step.refs)
-    return Bound(step, step.keywords(keywords, planned.params), arrays, step.halo(planned.params))
+    with _named(step):
+        if step.prepare is not None:
+            arrays = step.prepare(references, keywords, planned.params)
+        else:
+            arrays = tuple(_reference(references, ref) for ref in step.refs)
+        values = step.keywords(keywords, planned.params)
+    return Bound(step, values, arrays, step.halo(planned.params))
 
 
 def _reference(references: References, ref: str) -> Any:
@@ -162,9 +205,10 @@ def run_steps(
     """
     exposure = prepared.exposure
     for segment in _segments(prepared.steps):
-        exposure = _hooks(exposure, segment[0], "pre_hooks")
+        exposure = apply_hooks(exposure, segment[0].params.pre_hooks)
         running = [p for p in segment if p.runs]
         if running and isinstance(running[0].step, Step):
+            _check_reads(exposure, running)
             exposure, bound = _bound(exposure, running, prepared.references)
             exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
             exposure = exposure.drop_vars(FOUND, errors="ignore")
@@ -174,10 +218,33 @@ def run_steps(
             exposure = step.function(exposure, prepared.references, running[0].params)
         for p in segment:
             exposure = _recorded(exposure, p, prepared.references)
-        exposure = _hooks(exposure, segment[-1], "post_hooks")
+        exposure = apply_hooks(exposure, segment[-1].params.post_hooks)
         if keep is not None and segment[-1].params.save_results and segment[-1].runs:
             keep(segment[-1].step.name, exposure)
     return exposure
+
+
+def _check_reads(exposure: xr.Dataset, running: Sequence[Planned]) -> None:
+    """Refuse an exposure without the variables that pixel steps work on."""
+    found = {str(name) for name in exposure}
+    if "group" in exposure["sci"].dims:
+        found |= {"groupdq", "pixeldq"}
+    for step in (each.step for each in running if isinstance(each.step, Step)):
+        absent = [name for name in step.reads if not name.endswith("?") and name not in found]
+        if absent:
+            raise ExposureError(
+                f"{header(exposure).filename}: {step.name}: a {exposure.attrs.get('product')} with "
+                f"{', '.join(sorted(found))} found, {', '.join(absent)} expected; {_takes(absent)}"
+            )
+        found |= {bare(name) for name in step.writes}
+
+
+def _takes(absent: Sequence[str]) -> str:
+    if "groupdq" in absent or "pixeldq" in absent:
+        return "the step takes ramps (_uncal, _ramp)"
+    if any("." in name for name in absent):
+        return "the step takes what ramp_fit makes (_rate, _rateints)"
+    return "the step takes count rates (_rate, _rateints)"
 
 
 def _bound(
@@ -251,37 +318,6 @@ def _marked(exposure: xr.Dataset, planned: Planned, references: References) -> x
     assert isinstance(planned.step, Step)
     marks = planned.step.marks(references, header(exposure), planned.params)
     return exposure.assign_attrs(primary={**exposure.attrs["primary"], **marks})
-
-
-def _hooks(exposure: xr.Dataset, planned: Planned, which: str) -> xr.Dataset:
-    return apply_hooks(exposure, getattr(planned.params, which)) if planned.runs else exposure
-
-
-def apply_hooks(exposure: xr.Dataset, hooks: Sequence[Any]) -> xr.Dataset:
-    """``exposure`` after a user's functions; one that returns nothing leaves it as it is."""
-    for hook in hooks:
-        function = import_function(hook) if isinstance(hook, str) else hook
-        result = function(exposure)
-        exposure = exposure if result is None else result
-    return exposure
-
-
-def import_function(name: str) -> Callable[..., Any]:
-    """The function that a hook names as ``package.module.function``.
-
-    Raises
-    ------
-    ParameterError
-        Where there is no such function.
-    """
-    module, _, attribute = name.rpartition(".")
-    try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ParameterError(
-            f"hook {name!r}: {error}; expected package.module.function, importable from here"
-        ) from None
-    return function
 
 
 def _recorded(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
