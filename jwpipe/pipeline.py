@@ -163,8 +163,9 @@ def _with_references(planned: Planned, references: References, keywords: Header)
     for kind in reference_types(planned, keywords):
         if kind not in step.optional_types and references[kind] is None:
             return Planned(step, params, f"reference {kind} is N/A")
-    unsuitable = step.unsuitable(references, keywords, params) if isinstance(step, Step) else ""
-    return Planned(step, params, unsuitable)
+    with _named(step):
+        reason = step.unsuitable(references, keywords, params) if isinstance(step, Step) else ""
+    return Planned(step, params, reason)
 
 
 def reference_types(planned: Planned, keywords: Header) -> tuple[str, ...]:
@@ -316,7 +317,8 @@ def _live(exposure: xr.Dataset, bound: Sequence[Bound]) -> list[str]:
 
 def _marked(exposure: xr.Dataset, planned: Planned, references: References) -> xr.Dataset:
     assert isinstance(planned.step, Step)
-    marks = planned.step.marks(references, header(exposure), planned.params)
+    with _named(planned.step):
+        marks = planned.step.marks(references, header(exposure), planned.params)
     return exposure.assign_attrs(primary={**exposure.attrs["primary"], **marks})
 
 
