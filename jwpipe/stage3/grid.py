@@ -25,6 +25,8 @@ REFERENCE = ("RA_REF", "DEC_REF", "ROLL_REF", "V3I_YANG", "VPARITY")
 ARCSEC = 3600.0
 # Border points for the mean pixel area are at most this many pixels apart.
 BORDER_STEP = 15
+# More than any survey tile: exposures of different fields that ended up in one association.
+MOST_PIXELS = 1 << 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -239,16 +241,23 @@ def _wcs(
     from astropy.modeling.models import Pix2Sky_TAN
 
     size = asked or (int(high[0] + 0.5), int(high[1] + 0.5))
-    if min(size) < 2:
+    if min(size) < 2 or size[0] * size[1] > MOST_PIXELS:
         raise ExposureError(
-            f"resample: the output would have {size[0]} x {size[1]} pixels; check pixel_scale, "
-            "crpix, crval and output_shape against where the exposures lie"
+            f"resample: the mosaic would have {size[0]} x {size[1]} pixels; expected at least 2 x 2 and "
+            f"at most {MOST_PIXELS} in all: check pixel_scale, crpix, crval and output_shape, and that "
+            "the exposures show the same part of the sky"
         )
     box = tuple((-0.5, n - 0.5) for n in size)
     if asked is not None:
         box = tuple(
             (max(0, int(a + 0.5)) - 0.5, min(int(b + 0.5), n) - 0.5)
             for a, b, n in zip(low, high, size, strict=True)
+        )
+    if any(first >= last for first, last in box):
+        raise ExposureError(
+            f"resample: none of the exposures overlaps the mosaic: they lie at x {low[0]:.0f} to "
+            f"{high[0]:.0f}, y {low[1]:.0f} to {high[1]:.0f} of its {size[0]} x {size[1]} pixels; check "
+            "crval, crpix and output_shape"
         )
     transform = gwcs.FITSImagingWCSTransform(
         Pix2Sky_TAN(), crpix=crpix, crval=crval, cdelt=(scale, scale), pc=matrix

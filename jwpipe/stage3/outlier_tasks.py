@@ -14,7 +14,7 @@ from jwpipe.numerics.coadd import Coadd, image, pixel_weights
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.stack import clipped_mean, nanmedian
 from jwpipe.stage3.placement import Box, Placement
-from jwpipe.stage3.tiles import Facts, join_blocks
+from jwpipe.stage3.tiles import Facts, join_blocks, typed
 
 FLAGS = np.uint32(Pixel.DO_NOT_USE | Pixel.OUTLIER)
 UNUSABLE = np.uint32(Pixel.DO_NOT_USE)
@@ -43,14 +43,14 @@ def flag_rows(
     ``model`` and ``compared`` (sci, err) have ``above`` more rows before the block, and some after it,
     than the ``carried`` variables called ``names``.
     """
-    sci, err = compared
+    sci, err = typed(("sci", "err"), compared).values()
     if two_passes:
         found = find_outliers(
             sci, err, model, snr=limits.snr, scale=limits.scale, background=limits.background
         )
     else:
         found = find_outliers_plain(sci, err, model, snr=limits.snr[0])
-    pixels = dict(zip(names, carried, strict=True))
+    pixels = typed(names, carried)
     own = slice(above, above + pixels["dq"].shape[0])
     pixels |= {"sci": sci[own], "err": err[own]}
     pixels["dq"] = pixels["dq"] | np.where(found[own], FLAGS, np.uint32(0))
@@ -122,7 +122,8 @@ def weigh_box(
     facts: Facts, bad: int, weight_type: Literal["ivm", "exptime"], arrays: Sequence[np.ndarray]
 ) -> np.ndarray:
     """Weights of a box of an exposure, from its sci, dq, and var_rnoise where it counts."""
-    sci, dq, *noise = arrays
+    names = ("sci", "dq", "var_rnoise")[: len(arrays)]
+    sci, dq, *noise = typed(names, arrays).values()
     rnoise = noise[0] if noise else None
     time = facts.exposure_time
     return pixel_weights(sci, dq, rnoise, bad=bad, weight_type=weight_type, exposure_time=time)

@@ -118,7 +118,7 @@ def drizzle_box(
     ``boxes`` are the pixels read, the output pixels, and the tile that these belong to.
     """
     source, target, tile = boxes
-    pixels = dict(zip(names, arrays, strict=True))
+    pixels = typed(names, arrays)
     weights = pixel_weights(
         pixels["sci"],
         pixels["dq"],
@@ -162,6 +162,14 @@ def _values(
     if recipe.planes == "errors":
         planes.append(pixels["err"])
     return np.stack(planes, axis=-1), weights
+
+
+def typed(names: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Variables of an exposure in the types that kernels are compiled for."""
+    return {
+        name: np.ascontiguousarray(array, np.uint32 if name == "dq" else np.float32)
+        for name, array in zip(names, arrays, strict=True)
+    }
 
 
 def read_box(handle: FitsArray, box: Box) -> np.ndarray:
@@ -272,7 +280,13 @@ class Drizzler:
                     f"{exposure['sci'].dims}, expected (y, x); only images are drizzled: take the "
                     "average over integrations (rate, cal)"
                 )
-        return cls(exposures, grid, place(exposures, grid), side)
+        found = cls(exposures, grid, place(exposures, grid), side)
+        if not any(found._covered(k, 0.0) for k in range(len(exposures))):
+            raise ExposureError(
+                "resample: none of the exposures overlaps the mosaic; check output_wcs against where "
+                "they lie"
+            )
+        return found
 
     @property
     def tiles(self) -> list[Tile]:
