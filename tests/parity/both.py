@@ -78,7 +78,11 @@ def run_ours(runs: Runs) -> None:
         "detector1,image2,image3", uncal, runs.ours, refs=folders, overrides=shared, save=("detector1", "image2")
     )  # fmt: skip
     outcomes += run(
-        "detector1,image2", uncal[0], runs.steps, refs=folders, save=(*RAMP_STEPS, *IMAGE_STEPS)
+        "detector1,image2",
+        uncal[0],
+        runs.steps,
+        refs=folders,
+        save=("detector1", *RAMP_STEPS, *IMAGE_STEPS),
     )
     assert not [outcome.error for outcome in outcomes if outcome.error]
 

@@ -35,7 +35,9 @@ def _excess(ours: QTable, theirs: QTable, name: str, relative: float) -> float:
     a, b = ours[name], theirs[name]
     if isinstance(b, SkyCoord):
         return float(a.separation(b).mas.max() / 0.1)
-    if getattr(a, "unit", None) != getattr(b, "unit", None) or not np.array_equal(np.isnan(a), np.isnan(b)):
+    if getattr(a, "unit", None) != getattr(b, "unit", None) or not np.array_equal(
+        np.isnan(a), np.isnan(b)
+    ):
         return np.inf
     a, b = (np.asarray(getattr(column, "value", column), float) for column in (a, b))
     allowed = relative * np.abs(b)
@@ -44,4 +46,4 @@ def _excess(ours: QTable, theirs: QTable, name: str, relative: float) -> float:
     if name in LENGTHS or name in ANGLES:
         allowed = np.full(len(b), relative)
     apart = np.abs((a - b + 180.0) % 360.0 - 180.0) if name in ANGLES else np.abs(a - b)
-    return float(np.nanmax(np.where(apart == 0, 0.0, apart / allowed)))
+    return max((d / limit for d, limit in zip(apart, allowed, strict=True) if d > 0), default=0.0)

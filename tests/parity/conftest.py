@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 from both import Runs, run_both
-from peer import NoPeer, Peer, environment_folder, installed
+from peer import NoPeerError, Peer, environment_folder, installed
 
 from jwpipe import simulate
 from jwpipe.simulate import Observation, Scene
@@ -18,7 +17,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Peer:
     """jwst 3.0.0; where it cannot be installed tests are skipped, in continuous integration they fail."""
     try:
         python = installed(environment_folder())
-    except NoPeer as reason:
+    except NoPeerError as reason:
         if os.environ.get("CI") == "true":
             pytest.fail(f"jwst cannot be installed: {reason}")
         pytest.skip(f"jwst cannot be installed: {reason}")

@@ -17,7 +17,7 @@ RUNNER = Path(__file__).with_name("run_peer.py")
 Task = dict[str, Any]
 
 
-class NoPeer(Exception):
+class NoPeerError(Exception):
     """The peer cannot be installed; the message says why."""
 
 
@@ -36,7 +36,7 @@ def installed(folder: Path) -> Path:
 
     Raises
     ------
-    NoPeer
+    NoPeerError
         Where it cannot be made.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def installed(folder: Path) -> Path:
             _succeed([sys.executable, "-m", "venv", str(folder)])
             _succeed([str(python), "-m", "pip", "install", "--quiet", f"jwst=={VERSION}"])
         if not _complete(python):
-            raise NoPeer(f"{python} does not import jwst {VERSION}")
+            raise NoPeerError(f"{python} does not import jwst {VERSION}")
     return python
 
 
@@ -65,7 +65,7 @@ def _succeed(command: Sequence[str]) -> None:
     result = subprocess.run(command, capture_output=True, text=True, env=bare_environment())
     if result.returncode:
         last = (result.stderr.strip() or result.stdout.strip()).splitlines()[-1:]
-        raise NoPeer(f"{' '.join(command)}: {''.join(last)}")
+        raise NoPeerError(f"{' '.join(command)}: {''.join(last)}")
 
 
 def bare_environment() -> dict[str, str]:
