@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from jwpipe.chunks import strip_rows
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES
 from jwpipe.io.fitsarray import FitsArray
+from jwpipe.numerics.memory import keep_freed_memory
 from jwpipe.refs import RefArray
 from jwpipe.step import Border, Step
 
@@ -37,9 +39,20 @@ class Source:
 
     array: FitsArray
 
-    def read(self, rows: slice, columns: slice) -> np.ndarray:
+    def read(self, rows: slice, columns: slice, dtype: np.dtype[Any]) -> np.ndarray:
         """The region, all leading axes whole."""
-        return self.array[(..., rows, columns)]
+        whole = (slice(0, size) for size in self.shape[:-2])
+        return self.array.read((*whole, rows, columns), dtype)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole array."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the pixels as they are opened."""
+        return self.array.dtype
 
 
 def bare(name: str) -> str:
@@ -92,13 +105,21 @@ def _edges(border: Border | None, values: Sequence[np.ndarray], rows: slice) -> 
     ]
 
 
-def _typed(name: str, array: np.ndarray) -> np.ndarray:
+def _region(name: str, value: Any, region: tuple[slice, slice], local: tuple[slice, slice]) -> Any:
+    """A variable as kernels get it: ``region`` of a source, ``local`` of an array that covers less than the frame."""
     variable = RAMP_VARIABLES.get(name) or RATE_VARIABLES.get(name)
-    return np.ascontiguousarray(array, variable.dtype if variable else array.dtype)
+    dtype = np.dtype(variable.dtype if variable else value.dtype)
+    if isinstance(value, Source):
+        return value.read(*region, dtype)
+    return np.ascontiguousarray(value[(..., *local)], dtype)
+
+
+def _is_plane(reference: Any) -> bool:
+    return isinstance(reference, RefArray) and reference.ndim == 2
 
 
 def _read(value: Any, rows: slice, columns: slice) -> Any:
-    return value.read(rows, columns) if isinstance(value, RefArray | Source) else value
+    return value.read(rows, columns) if isinstance(value, RefArray) else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,12 +152,9 @@ class Chain:
         The steps must not themselves need the frame's edges.
         """
         wide = widened(rows, self.halo, self.ny), widened(columns, self.halo, self.nx)
-        arrays = (
-            value.read(*wide) if isinstance(value, Source) else np.asarray(value[(..., *wide)])
-            for value in inputs
-        )
         state: State = {
-            name: _typed(name, array) for name, array in zip(self.names, arrays, strict=True)
+            name: _region(name, value, wide, wide)
+            for name, value in zip(self.names, inputs, strict=True)
         }
         for bound in self.steps:
             run_step(bound, state, [_read(r, *wide) for r in bound.references], ())
@@ -165,43 +183,51 @@ class Chain:
         ``operands`` are the variables ``names`` (sources, or arrays that hold the halo's rows), then what each
         step of ``gathering`` gathered.
         """
-        wide, columns = widened(rows, self.halo, self.ny), slice(0, self.nx)
+        keep_freed_memory()
+        wide = widened(rows, self.halo, self.ny)
         inputs, gathered = operands[: len(self.names)], operands[len(self.names) :]
-        arrays = {name: _read(v, wide, columns) for name, v in zip(self.names, inputs, strict=True)}
-        references = [[_read(r, wide, columns) for r in bound.references] for bound in self.steps]
         edges = dict(zip((b.step.name for b in self.gathering), gathered, strict=True))
+        planes = self._planes(wide)
         results: list[np.ndarray] = []
-        for strip in self._strips(rows, arrays):
+        for strip in self._strips(rows, inputs):
             outer = widened(strip, self.halo, self.ny)
-            state = self._strip(arrays, references, edges, wide, outer)
+            state = self._state(inputs, outer, within(outer, wide))
+            for bound in self.steps:
+                references = [self._cut(r, planes, outer, wide) for r in bound.references]
+                edge = _edges(bound.step.border, edges.get(bound.step.name, ()), outer)
+                run_step(bound, state, references, edge)
             self._store(results, state, within(strip, rows), rows, within(strip, outer))
         return tuple(results)
 
-    def _strips(self, rows: slice, arrays: Mapping[str, np.ndarray]) -> Iterator[slice]:
-        planes = max(int(np.prod(array.shape[:-2])) for array in arrays.values())
+    def _planes(self, rows: slice) -> dict[RefArray, np.ndarray]:
+        """The references (y, x), each read once a block: rows of theirs lie together in memory.
+
+        Cubes are read strip by strip instead, since rows of theirs would have to be copied.
+        """
+        wanted = {r for bound in self.steps for r in bound.references if _is_plane(r)}
+        return {each: each.read(rows, slice(0, self.nx)) for each in wanted}
+
+    def _state(self, inputs: Sequence[Any], rows: slice, local: slice) -> State:
+        """The variables on ``rows`` before the first step: read, or ``local`` rows of arrays."""
+        columns = slice(0, self.nx)
+        return {
+            name: _region(name, value, (rows, columns), (local, columns))
+            for name, value in zip(self.names, inputs, strict=True)
+        }
+
+    def _cut(
+        self, reference: Any, planes: Mapping[RefArray, np.ndarray], rows: slice, wide: slice
+    ) -> Any:
+        """A kernel's reference on ``rows``; ``planes`` hold the rows ``wide``."""
+        if _is_plane(reference):
+            return planes[reference][within(rows, wide)]
+        return _read(reference, rows, slice(0, self.nx))
+
+    def _strips(self, rows: slice, inputs: Sequence[Any]) -> Iterator[slice]:
+        planes = max(prod(each.shape[:-2]) for each in inputs)
         height = strip_rows(planes, self.nx)
         for start in range(rows.start, rows.stop, height):
             yield slice(start, min(start + height, rows.stop))
-
-    def _strip(
-        self,
-        arrays: Mapping[str, np.ndarray],
-        references: Sequence[Sequence[Any]],
-        edges: Mapping[str, Sequence[np.ndarray]],
-        wide: slice,
-        outer: slice,
-    ) -> State:
-        """Run all steps on the rows ``outer`` of the block whose arrays cover ``wide``."""
-        local = within(outer, wide)
-        state: State = {name: _typed(name, a[..., local, :]) for name, a in arrays.items()}
-        for bound, whole in zip(self.steps, references, strict=True):
-            cut = [
-                np.ascontiguousarray(value[..., local, :]) if isinstance(ref, RefArray) else value
-                for ref, value in zip(bound.references, whole, strict=True)
-            ]
-            edge = _edges(bound.step.border, edges.get(bound.step.name, ()), outer)
-            run_step(bound, state, cut, edge)
-        return state
 
     def _store(
         self, results: list[np.ndarray], state: State, target: slice, rows: slice, inner: slice

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import product
-from math import prod
 from typing import Any
 
 import numpy as np
+
+from jwpipe.io.runs import runs
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,9 @@ class FitsTarget:
 
     def __setitem__(self, region: tuple[slice, ...], block: np.ndarray) -> None:
         starts = [part.indices(size)[0] for part, size in zip(region, self.shape, strict=True)]
-        run = self._first_axis_of_runs(block.shape)
-        strides = [prod(self.shape[axis + 1 :]) for axis in range(len(self.shape))]
-        first = sum(start * stride for start, stride in zip(starts, strides, strict=True))
         with _opened(self.path) as file:
-            for index in product(*map(range, block.shape[:run])):
-                ahead = sum(n * stride for n, stride in zip(index, strides, strict=False))
-                self._write(file, first + ahead, block[index])
-
-    def _first_axis_of_runs(self, sizes: tuple[int, ...]) -> int:
-        """The axis from which on the pixels of a block lie one after the other in the file."""
-        axis = len(sizes) - 1
-        while axis > 0 and sizes[axis] == self.shape[axis]:
-            axis -= 1
-        return axis
+            for index, pixel in runs(self.shape, starts, block.shape):
+                self._write(file, pixel, block[index])
 
     def _write(self, file: int, pixel: int, values: np.ndarray) -> None:
         rest = stored(values, self.dtype).reshape(-1).view(np.uint8).data

@@ -6,6 +6,8 @@ stored with BZERO. Indexing it as an array makes it a source for ``dask.array.fr
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from operator import index as as_integer
@@ -16,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from jwpipe.exposure import ExposureError
+from jwpipe.io.local import LocalImage
 from jwpipe.io.source import is_remote, read_region, unpacked
+from jwpipe.numerics.byteorder import decoder
 
 
 @dataclass(frozen=True)
@@ -48,21 +52,39 @@ class FitsArray:
         return prod(self.shape) * np.dtype(self.stored).itemsize
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        if is_remote(self.path) and not self.compressed:
-            return to_native(self._fetch(index), self.dtype)
-        return to_native(self._mapped()[index], self.dtype)
+        box, rest = bounding_box(index, self.shape)
+        return np.asarray(self.read(box)[rest], order="C")
 
-    def _mapped(self) -> np.ndarray:
+    def read(self, box: tuple[slice, ...], dtype: np.dtype[Any] | None = None) -> np.ndarray:
+        """The pixels of a box (slices of step 1, one an axis), of ``dtype`` if that is given.
+
+        Raises
+        ------
+        ExposureError
+            The file cannot be read, or has changed.
+        """
+        wanted, stored = np.dtype(dtype or self.dtype), np.dtype(self.stored)
+        pixels = np.empty([part.stop - part.start for part in box], wanted)
+        decode = decoder(stored, self.dtype, wanted)
+        if is_remote(self.path) and not self.compressed:
+            raw = read_region(self.path, self.offset, stored, self.shape, box)
+            decode(raw.reshape(-1).view(np.uint8), pixels.reshape(-1))
+            return pixels
+        with self._opened() as file:
+            image = LocalImage(file, self.offset, stored.itemsize, self.shape, decode)
+            image.read(box, pixels)
+        return pixels
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
         try:
             if self.compressed:
-                file = unpacked(self.path, self.stamp)
-                return np.memmap(file, self.stored, "r", self.offset, self.shape)
+                yield unpacked(self.path, self.stamp).fileno()
+                return
             with Path(self.path).open("rb", buffering=0) as file:
                 self._check_stamp(os.fstat(file.fileno()).st_mtime_ns)
-                return np.memmap(file, self.stored, "r", self.offset, self.shape)
-        except ExposureError:
-            raise
-        except (OSError, ValueError) as error:
+                yield file.fileno()
+        except OSError as error:
             raise ExposureError(
                 f"{self.path}: its pixels cannot be read ({error}); the file must stay unchanged while it is "
                 "worked on, and every worker must see it under this path"
@@ -73,11 +95,6 @@ class FitsArray:
             raise ExposureError(
                 f"{self.path}: the file has changed since it was opened; open it again"
             )
-
-    def _fetch(self, index: Any) -> np.ndarray:
-        box, rest = bounding_box(index, self.shape)
-        raw = read_region(self.path, self.offset, np.dtype(self.stored), self.shape, box)
-        return raw[rest]
 
 
 def bounding_box(index: Any, shape: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[Any, ...]]:
@@ -105,13 +122,3 @@ def _one_axis(part: Any, size: int) -> tuple[slice, Any]:
     places = np.arange(size)[np.asarray(part)]
     low, high = (int(places.min()), int(places.max())) if places.size else (0, -1)
     return slice(low, high + 1), places - low
-
-
-def to_native(raw: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """A native, contiguous copy of big-endian ``raw``; flips the sign bit of offset unsigned integers."""
-    values = raw.astype(raw.dtype.newbyteorder("="), order="C")
-    if dtype.kind == "u" and raw.dtype.kind == "i":
-        unsigned = values.view(dtype)
-        unsigned ^= dtype.type(1 << (8 * dtype.itemsize - 1))
-        return unsigned
-    return values.astype(dtype, copy=False)

@@ -169,8 +169,9 @@ def read_region(
     ranges = [(offset + a * stored.itemsize, offset + b * stored.itemsize) for a, b in runs]
     pieces = [np.frombuffer(piece, stored) for piece in fetch(path, ranges)]
     if not whole_rows or len(shape) == 1:
-        return np.stack(pieces).reshape(sizes)
-    return np.stack([_rows(piece, sizes, shape[-1]) for piece in pieces]).reshape(sizes)
+        return np.stack(pieces, dtype=stored).reshape(sizes)
+    rows = [_rows(piece, sizes, shape[-1]) for piece in pieces]
+    return np.stack(rows, dtype=stored).reshape(sizes)
 
 
 def _rows(piece: np.ndarray, sizes: tuple[int, ...], width: int) -> np.ndarray:
