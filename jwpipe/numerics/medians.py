@@ -7,7 +7,7 @@ pixel is ten to fifty times slower. Samples to leave out are set to +inf: they e
 
 import numpy as np
 
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jit import inline, kernel
 
 # Scratch that stays in a core's second-level cache.
 SCRATCH_BYTES = 768 << 10
@@ -44,7 +44,7 @@ def sort_columns(values: np.ndarray, samples: int, width: int) -> None:
         run *= 2
 
 
-@kernel
+@inline
 def middle(values: np.ndarray, count: int, x: int) -> float:
     """Median of the first ``count`` values of the sorted column ``x``; NaN where there are none."""
     if count < 1:

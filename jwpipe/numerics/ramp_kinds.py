@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.segments import (
     CHARGELOSS,
     DO_NOT_USE,
@@ -70,7 +70,7 @@ class Row(NamedTuple):
     kinds: np.ndarray
 
 
-@kernel
+@inline
 def ramp_kind(ramps: Ramps, model: Model, good: int, unusable: int, i: int, y: int, x: int) -> int:
     """What to make of a ramp with so many ``good`` groups (but for persistence) and ``unusable`` ones.
 
@@ -91,7 +91,7 @@ def ramp_kind(ramps: Ramps, model: Model, good: int, unusable: int, i: int, y: i
     return FIRST_GROUP if free == 1 and first == 0 else USABLE
 
 
-@kernel
+@inline
 def load_ramp(
     ramps: Ramps, kind: int, i: int, y: int, x: int, ramp: np.ndarray, flags: np.ndarray
 ) -> None:
@@ -103,7 +103,7 @@ def load_ramp(
         ramp[0], flags[0] = ramps.zeroframe[i, y, x], 0
 
 
-@kernel
+@inline
 def single_time(kind: int, model: Model) -> float:
     """Seconds in which a segment of one group gathered its counts."""
     if kind == FIRST_GROUP:

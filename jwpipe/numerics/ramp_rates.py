@@ -7,7 +7,7 @@ that the median of those left still lies in the same sorted column.
 import numpy as np
 
 from jwpipe.dq import Pixel
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import middle, sort_columns
 from jwpipe.numerics.ramp_kinds import (
     FIRST_GROUP,
@@ -28,33 +28,39 @@ NOTHING = np.float32(np.inf)
 
 
 @kernel
+def add_flags(row: np.ndarray, seen: np.ndarray, good: np.ndarray, unusable: np.ndarray) -> None:
+    """OR the flags of one group to ``seen``; count it as good (but for persistence) or unusable."""
+    for x in range(row.size):
+        seen[x] |= row[x]
+        good[x] += np.uint16(row[x] & ~PERSISTENCE == 0)
+        unusable[x] += np.uint16(row[x] & UNUSABLE != 0)
+
+
+@kernel
 def gather_flags(
     groupdq: np.ndarray,
     window: np.ndarray,
     y: int,
     seen: np.ndarray,
     clean: np.ndarray,
-    tally: np.ndarray,
+    good: np.ndarray,
+    unusable: np.ndarray,
 ) -> None:
-    """OR of the flags of all groups (g, y, x); clean are ramps with none but DO_NOT_USE outside the window.
-
-    ``tally`` counts good groups (but for persistence) in its lower and unusable ones in its upper 16 bits.
-    """
+    """OR and count the flags of all groups (g, y, x); clean are ramps with none but DO_NOT_USE outside the window."""
     inside = np.zeros(seen.size, np.uint8)
     seen[:] = 0
-    tally[:] = 0
-    for g in range(groupdq.shape[0]):
-        row = groupdq[g, y]
-        for x in range(seen.size):
-            seen[x] |= row[x]
-            good, unusable = row[x] & ~PERSISTENCE == 0, row[x] & UNUSABLE != 0
-            tally[x] += np.uint32(good) | (np.uint32(unusable) << np.uint32(16))
-        if window[0] <= g < window[1]:
-            for x in range(seen.size):
-                inside[x] |= row[x]
+    good[:] = 0
+    unusable[:] = 0
+    for g in range(window[0], window[1]):
+        add_flags(groupdq[g, y], inside, good, unusable)
+    for g in range(window[0]):
+        add_flags(groupdq[g, y], seen, good, unusable)
+    for g in range(window[1], groupdq.shape[0]):
+        add_flags(groupdq[g, y], seen, good, unusable)
     some = window[1] - window[0] > 1
     for x in range(seen.size):
         clean[x] = some & (inside[x] == 0) & ((seen[x] & ~DO_NOT_USE) == 0)
+        seen[x] |= inside[x]
 
 
 @kernel
@@ -72,7 +78,7 @@ def step_row(
         good = (((low_dq[x] | high_dq[x]) & UNUSABLE) | (high_dq[x] & JUMP)) == 0
         good &= step == step
         steps[x] = step if good else NOTHING
-        count[x] += np.int32(good)
+        count[x] += np.uint16(good)
 
 
 @kernel
@@ -110,7 +116,7 @@ def add_medians(
         total[x] += rate if clean[x] else 0.0
 
 
-@kernel
+@inline
 def flagged_median(
     ramps: Ramps,
     model: Model,
@@ -144,11 +150,13 @@ def flagged_median(
 def sum_medians(ramps: Ramps, model: Model, y: int, row: Row, steps: np.ndarray) -> None:
     """Sort out the ramps of a row and average the median rates of their integrations."""
     integrations, groups = ramps.sci.shape[:2]
-    tally, count = np.empty(row.rate.size, np.uint32), np.zeros(row.rate.size, np.int32)
+    good = np.zeros(row.rate.size, np.uint16)
+    unusable = np.zeros(row.rate.size, np.uint16)
+    count = np.zeros(row.rate.size, np.uint16)
     row.rate[:] = 0.0
     for i in range(integrations):
         window, seen, clean, kinds = ramps.windows[i], row.seen[i], row.clean[i], row.kinds[i]
-        gather_flags(ramps.groupdq[i], window, y, seen, clean, tally)
+        gather_flags(ramps.groupdq[i], window, y, seen, clean, good, unusable)
         if window[1] - window[0] > 1:
             sort_steps(ramps.sci[i], ramps.groupdq[i], window, y, steps, count)
             add_medians(steps, window[1] - window[0] - 1, count, model.group_time, clean, row.rate)
@@ -159,8 +167,7 @@ def sum_medians(ramps: Ramps, model: Model, y: int, row: Row, steps: np.ndarray)
             if row.dq[x] & PIXEL_DO_NOT_USE and groups > 1 and seen[x] & CHARGELOSS == 0:
                 kinds[x] = USABLE
                 continue
-            good, unusable = tally[x] & 0xFFFF, tally[x] >> 16
-            kinds[x] = ramp_kind(ramps, model, good, unusable, i, y, x)
+            kinds[x] = ramp_kind(ramps, model, good[x], unusable[x], i, y, x)
             row.rate[x] += flagged_median(ramps, model, kinds[x], i, y, x, steps, count[x])
             if kinds[x] == ZERO_FRAME and groups == 1:
                 seen[x] &= ~SATURATED

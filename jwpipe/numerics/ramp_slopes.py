@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jwpipe.dq import Pixel
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.ramp_kinds import (
     LARGEST_VARIANCE,
     SUPPRESSED,
@@ -140,7 +140,7 @@ def store_clean(
         out.var_rnoise[x] = 0.0 if nothing else kept
 
 
-@kernel
+@inline
 def store_flagged(
     fit: tuple[float, float, float, float], x: int, sums: np.ndarray, out: Fit
 ) -> None:

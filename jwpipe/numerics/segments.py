@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from jwpipe.dq import Group
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jit import inline
 
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
 SATURATED = np.uint8(Group.SATURATED)
@@ -44,7 +44,7 @@ def weight_table(groups: int) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([*tables, np.zeros(0)]), starts
 
 
-@kernel
+@inline
 def snr_class(rise: float, gain: float, noise: float) -> int:
     """Class of the signal-to-noise ratio of a segment that rises by ``rise`` DN; ``noise`` in electrons."""
     signal = rise * gain
@@ -59,7 +59,7 @@ def snr_class(rise: float, gain: float, noise: float) -> int:
     return level
 
 
-@kernel
+@inline
 def segment_slope(
     ramp: np.ndarray, start: int, stop: int, weights: np.ndarray, first: int, nan_is_zero: bool
 ) -> float:
@@ -74,7 +74,7 @@ def segment_slope(
     return slope
 
 
-@kernel
+@inline
 def next_segment(flags: np.ndarray, after: int) -> tuple[int, int]:
     """The first segment that ends beyond group ``after``: (start, stop); (groups, groups) where there is none.
 
@@ -92,14 +92,14 @@ def next_segment(flags: np.ndarray, after: int) -> tuple[int, int]:
     return start, g
 
 
-@kernel
+@inline
 def read_variance(length: int, noise: float, gain: float, time: float) -> float:
     """Variance of the slope of ``length`` groups from read noise, (DN/s)^2; ``noise`` in electrons."""
     scatter = noise / time
     return 12.0 * scatter * scatter / ((length * length * length - length) * gain * gain)
 
 
-@kernel
+@inline
 def fit_segments(
     ramp: np.ndarray,
     flags: np.ndarray,

@@ -9,7 +9,7 @@ Differences are in electrons. One that touches a saturated, unusable or NaN grou
 import numpy as np
 
 from jwpipe.dq import Group
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import block_width, middle, sort_columns
 
 UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
@@ -40,7 +40,7 @@ def difference_row(
         usable[x] += np.int32(good)
 
 
-@kernel
+@inline
 def difference(
     sci: np.ndarray, groupdq: np.ndarray, gain: np.ndarray, i: int, k: int, y: int, x: int
 ) -> np.float32:
@@ -50,7 +50,7 @@ def difference(
     return sci[i, k + 1, y, x] * gain[y, x] - sci[i, k, y, x] * gain[y, x]
 
 
-@kernel
+@inline
 def noise_variance(readnoise: np.float32, gain: np.float32, nframes: int) -> float:
     """Variance of a difference from read noise, electron^2, from the noise of one pair of frames in DN."""
     noise = readnoise * gain
@@ -127,7 +127,7 @@ def middle_row(values: np.ndarray, samples: int, width: int, medians: np.ndarray
         medians[x] = 0.5 * (np.float64(values[low, x]) + np.float64(values[high, x]))
 
 
-@kernel
+@inline
 def clip_largest(
     sizes: np.ndarray, count: int, x: int, noise: float, thresholds: tuple[float, float, float]
 ) -> tuple[np.float32, np.float32]:
@@ -171,7 +171,7 @@ def clip_largest(
     return low, high
 
 
-@kernel
+@inline
 def flag_sizes(
     sci: np.ndarray,
     groupdq: np.ndarray,
@@ -190,7 +190,7 @@ def flag_sizes(
                 flags[i, k + 1, y, x] |= JUMP
 
 
-@kernel
+@inline
 def flag_strays(
     sci: np.ndarray,
     groupdq: np.ndarray,
