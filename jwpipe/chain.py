@@ -18,9 +18,10 @@ from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.numerics.memory import keep_freed_memory
 from jwpipe.refs import RefArray
-from jwpipe.step import Border, Step
+from jwpipe.step import Step, Survey
 
 State = dict[str, Any]
+WHOLE = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,12 @@ class Bound:
     keywords: dict[str, Any]
     references: tuple[Any, ...]
     halo: int
+    survey: Survey | None = None
+
+    @property
+    def gathers(self) -> bool:
+        """Whether the step must see more of the frame than a block before a block can be done."""
+        return self.step.border is not None or self.survey is not None
 
 
 @dataclass(frozen=True)
@@ -39,9 +46,13 @@ class Source:
 
     array: FitsArray
 
-    def read(self, rows: slice, columns: slice, dtype: np.dtype[Any]) -> np.ndarray:
-        """The region, all leading axes whole."""
-        whole = (slice(0, size) for size in self.shape[:-2])
+    def read(
+        self, rows: slice, columns: slice, dtype: np.dtype[Any], integrations: slice = WHOLE
+    ) -> np.ndarray:
+        """The region, of some integrations or all, other leading axes whole."""
+        whole = [slice(0, size) for size in self.shape[:-2]]
+        if whole:
+            whole[0] = slice(*integrations.indices(self.shape[0])[:2])
         return self.array.read((*whole, rows, columns), dtype)
 
     @property
@@ -93,24 +104,34 @@ def run_step(bound: Bound, state: State, references: Sequence[Any], edges: Seque
             state[bare(name)] = result
 
 
-def _edges(border: Border | None, values: Sequence[np.ndarray], rows: slice) -> list[np.ndarray]:
-    """What a border step gathered, cut to ``rows`` where it has a y axis."""
+def _edges(bound: Bound, gathered: Mapping[str, Any], rows: slice, columns: slice) -> list[Any]:
+    """What a step gathered: found in a survey, or arrays of the edges cut to the region along y and x."""
+    if bound.survey is not None:
+        return [gathered[bound.step.name]]
+    border = bound.step.border
     if border is None:
         return []
+    cuts = {"y": rows, "x": columns}
     return [
-        np.ascontiguousarray(value[(slice(None),) * dims.index("y") + (rows,)])
-        if "y" in dims
-        else value
-        for value, dims in zip(values, border.dims, strict=True)
+        np.ascontiguousarray(value[tuple(cuts.get(dim, WHOLE) for dim in dims)])
+        for value, dims in zip(gathered[bound.step.name], border.dims, strict=True)
     ]
 
 
-def _region(name: str, value: Any, region: tuple[slice, slice], local: tuple[slice, slice]) -> Any:
+def _region(
+    name: str,
+    value: Any,
+    region: tuple[slice, slice],
+    local: tuple[slice, slice],
+    integrations: slice = WHOLE,
+) -> Any:
     """A variable as kernels get it: ``region`` of a source, ``local`` of an array that covers less than the frame."""
     variable = RAMP_VARIABLES.get(name) or RATE_VARIABLES.get(name)
     dtype = np.dtype(variable.dtype if variable else value.dtype)
     if isinstance(value, Source):
-        return value.read(*region, dtype)
+        return value.read(*region, dtype, integrations)
+    if value.ndim > 2:
+        value = value[integrations]
     return np.ascontiguousarray(value[(..., *local)], dtype)
 
 
@@ -127,7 +148,7 @@ class Chain:
     """Steps bound to one exposure and the size of its frame.
 
     ``names`` are the variables that the steps take from the exposure, ``outputs`` those they give back.
-    ``gathering`` names the border steps whose gathered arrays a block receives after its variables.
+    ``gathering`` names the steps with a border or survey, whose results a block receives after its variables.
     """
 
     steps: tuple[Bound, ...]
@@ -143,29 +164,43 @@ class Chain:
 
     @property
     def gathering(self) -> tuple[Bound, ...]:
-        """The steps that need the frame's edges."""
-        return tuple(bound for bound in self.steps if bound.step.border is not None)
+        """The steps that must see more of the frame than a block."""
+        return tuple(bound for bound in self.steps if bound.gathers)
 
-    def region(self, inputs: Sequence[Any], rows: slice, columns: slice) -> State:
-        """All variables after the steps on a region; ``inputs`` are whole arrays or sources.
+    def before(self, bound: Bound) -> Chain:
+        """What must run before ``bound`` can gather."""
+        without = bound.survey.without if bound.survey else ()
+        steps = self.steps[: self.steps.index(bound)]
+        kept = tuple(each for each in steps if each.step.name not in without)
+        return Chain(kept, self.ny, self.nx, self.names)
 
-        The steps must not themselves need the frame's edges.
+    def _operands(self, operands: Sequence[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """The variables among a task's operands, and by step what was gathered before."""
+        inputs, gathered = operands[: len(self.names)], operands[len(self.names) :]
+        names = (bound.step.name for bound in self.gathering)
+        return inputs, dict(zip(names, gathered, strict=True))
+
+    def region(self, operands: Sequence[Any], rows: slice, columns: slice) -> State:
+        """All variables after the steps on a region.
+
+        ``operands`` are whole arrays or sources, then what each step of ``gathering`` gathered.
         """
+        inputs, gathered = self._operands(operands)
         wide = widened(rows, self.halo, self.ny), widened(columns, self.halo, self.nx)
         state: State = {
             name: _region(name, value, wide, wide)
             for name, value in zip(self.names, inputs, strict=True)
         }
         for bound in self.steps:
-            run_step(bound, state, [_read(r, *wide) for r in bound.references], ())
+            references = [_read(r, *wide) for r in bound.references]
+            run_step(bound, state, references, _edges(bound, gathered, *wide))
         inner = within(rows, wide[0]), within(columns, wide[1])
         return {name: array[(..., *inner)] for name, array in state.items()}
 
-    def gather(self, bound: Bound, *inputs: Any) -> tuple[np.ndarray, ...]:
+    def gather(self, bound: Bound, *operands: Any) -> tuple[np.ndarray, ...]:
         """Run the steps before ``bound`` on the frame's edges and reduce what is there."""
         border = bound.step.border
         assert border is not None
-        before = Chain(self.steps[: self.steps.index(bound)], self.ny, self.nx, self.names)
         whole_rows, whole_columns = slice(0, self.ny), slice(0, self.nx)
         width = border.width
         regions = {
@@ -174,8 +209,27 @@ class Chain:
             "left": (whole_rows, slice(0, width)),
             "right": (whole_rows, slice(self.nx - width, self.nx)),
         }
-        sides = {side: before.region(inputs, *region) for side, region in regions.items()}
+        before = self.before(bound)
+        sides = {side: before.region(operands, *regions[side]) for side in border.sides}
         return border.reduce(sides, **bound.keywords)
+
+    def part(self, bound: Bound, number: int, rows: slice, found: Any, *operands: Any) -> Any:
+        """What a round of the survey of ``bound`` makes of ``rows``; ``operands`` as of ``block``."""
+        assert bound.survey is not None
+        survey, done = bound.survey, self.before(bound)
+        this = survey.rounds[number]
+        integrations = slice(*this.integrations) if this.integrations else WHOLE
+        merged = None
+        wide = widened(rows, self.halo, self.ny)
+        for strip, outer, state in done.strips(rows, operands, wide, integrations):
+            inner = within(strip, outer)
+            arrays = [
+                np.ascontiguousarray(_operand(name, state)[..., inner, :]) for name in survey.reads
+            ]
+            references = [_read(r, strip, slice(0, self.nx)) for r in survey.references]
+            result = this.part(() if found is None else found, *arrays, *references)
+            merged = result if merged is None else this.merge(merged, result)
+        return merged
 
     def block(self, rows: slice, *operands: Any) -> tuple[np.ndarray, ...]:
         """The outputs on ``rows``.
@@ -183,21 +237,31 @@ class Chain:
         ``operands`` are the variables ``names`` (sources, or arrays that hold the halo's rows), then what each
         step of ``gathering`` gathered.
         """
-        keep_freed_memory()
-        wide = widened(rows, self.halo, self.ny)
-        inputs, gathered = operands[: len(self.names)], operands[len(self.names) :]
-        edges = dict(zip((b.step.name for b in self.gathering), gathered, strict=True))
-        planes = self._planes(wide)
         results: list[np.ndarray] = []
-        for strip in self._strips(rows, inputs):
-            outer = widened(strip, self.halo, self.ny)
-            state = self._state(inputs, outer, within(outer, wide))
-            for bound in self.steps:
-                references = [self._cut(r, planes, outer, wide) for r in bound.references]
-                edge = _edges(bound.step.border, edges.get(bound.step.name, ()), outer)
-                run_step(bound, state, references, edge)
+        wide = widened(rows, self.halo, self.ny)
+        for strip, outer, state in self.strips(rows, operands, wide):
             self._store(results, state, within(strip, rows), rows, within(strip, outer))
         return tuple(results)
+
+    def strips(
+        self, rows: slice, operands: Sequence[Any], wide: slice, integrations: slice = WHOLE
+    ) -> Iterator[tuple[slice, slice, State]]:
+        """The strips of ``rows`` after all steps: the strip, the rows that its variables have, the variables.
+
+        ``wide`` are the rows that arrays among the operands have.
+        """
+        keep_freed_memory()
+        inputs, gathered = self._operands(operands)
+        columns = slice(0, self.nx)
+        reach = widened(rows, self.halo, self.ny)
+        planes = self._planes(reach)
+        for strip in self._strips(rows, inputs):
+            outer = widened(strip, self.halo, self.ny)
+            state = self._state(inputs, outer, within(outer, wide), integrations)
+            for bound in self.steps:
+                references = [self._cut(r, planes, outer, reach) for r in bound.references]
+                run_step(bound, state, references, _edges(bound, gathered, outer, columns))
+            yield strip, outer, state
 
     def _planes(self, rows: slice) -> dict[RefArray, np.ndarray]:
         """The references (y, x), each read once a block: rows of theirs lie together in memory.
@@ -207,11 +271,13 @@ class Chain:
         wanted = {r for bound in self.steps for r in bound.references if _is_plane(r)}
         return {each: each.read(rows, slice(0, self.nx)) for each in wanted}
 
-    def _state(self, inputs: Sequence[Any], rows: slice, local: slice) -> State:
+    def _state(
+        self, inputs: Sequence[Any], rows: slice, local: slice, integrations: slice
+    ) -> State:
         """The variables on ``rows`` before the first step: read, or ``local`` rows of arrays."""
         columns = slice(0, self.nx)
         return {
-            name: _region(name, value, (rows, columns), (local, columns))
+            name: _region(name, value, (rows, columns), (local, columns), integrations)
             for name, value in zip(self.names, inputs, strict=True)
         }
 

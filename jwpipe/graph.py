@@ -2,14 +2,15 @@
 
 Graph strategy: one layer per chain with one task per block of whole rows, which reads its rows (and the halo that
 the steps need together) straight from the file where the exposure still is a file; one small task per border step
-and exposure, which runs the preceding steps on the frame's edges alone; one getitem per output and block. Blocks of
-consecutive chains line up, so that dask fuses them with what follows, up to the write.
+and exposure, which runs the preceding steps on the frame's edges alone; for each round of a survey one task per
+block, and a tree of merges; one getitem per output and block. Blocks of consecutive chains line up, so that dask
+fuses them with what follows, up to the write. What is gathered has the same name in all chains that begin alike.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial, reduce
 from operator import getitem
 from typing import Any, TypeAlias
 
@@ -23,9 +24,12 @@ from jwpipe.chain import Bound, Chain, Source, bare
 from jwpipe.chunks import row_blocks
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
 from jwpipe.io.fitsarray import FitsArray
-from jwpipe.step import Step
+from jwpipe.step import Round, Step
 
 Input: TypeAlias = "Source | da.Array"
+
+FAN_IN = 8
+"""Parts of a survey that are merged at a time."""
 
 
 def source_of(variable: xr.DataArray) -> Source | None:
@@ -87,11 +91,11 @@ def run_chain(
     return arrays
 
 
-def _token(chain: Chain, inputs: Sequence[Input]) -> str:
+def _token(steps: Iterable[Bound], inputs: Sequence[Input], *more: Any) -> str:
     return tokenize(
-        [(b.step.name, b.step.kernel, b.keywords, b.references) for b in chain.steps],
+        [(b.step.name, b.step.kernel, b.keywords, b.references) for b in steps],
         [value.array if isinstance(value, Source) else value.name for value in inputs],
-        chain.outputs,
+        *more,
     )
 
 
@@ -99,12 +103,16 @@ def _graph(
     chain: Chain, inputs: Sequence[Input], heights: tuple[int, ...], specs: Sequence[Variable]
 ) -> tuple[HighLevelGraph, str]:
     """The layers of a chain: its blocks (with the gathering tasks) and one layer for each output."""
-    token = _token(chain, inputs)
+    token = _token(chain.steps, inputs, [b.survey for b in chain.steps], chain.outputs)
     dependencies: list[da.Array] = []
     blocks = f"chain-{token}"
-    layer = _gathering(chain, inputs, token, dependencies)
-    gathered = list(layer)
-    layer |= _blocks(chain, inputs, heights, gathered, blocks, dependencies)
+    blocked = [
+        value if isinstance(value, Source) else with_halo(value, heights, chain.halo)
+        for value in inputs
+    ]
+    dependencies += [value for value in blocked if isinstance(value, da.Array)]
+    layer, gathered = _gathering(chain, inputs, blocked, heights, dependencies)
+    layer |= _blocks(chain, blocked, heights, list(gathered.values()), blocks)
     graph = HighLevelGraph.from_collections(blocks, layer, dependencies)
     layers, links = dict(graph.layers), dict(graph.dependencies)
     for k, (output, spec) in enumerate(zip(chain.outputs, specs, strict=True)):
@@ -118,19 +126,76 @@ def _graph(
 
 
 def _gathering(
-    chain: Chain, inputs: Sequence[Input], token: str, dependencies: list[da.Array]
-) -> dict[Any, Any]:
+    chain: Chain,
+    inputs: Sequence[Input],
+    blocked: Sequence[Input],
+    heights: tuple[int, ...],
+    dependencies: list[da.Array],
+) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """The gathering tasks, and by step the key of what it gathers."""
     layer: dict[Any, Any] = {}
+    keys: dict[str, Any] = {}
     for bound in chain.gathering:
+        before = chain.before(bound)
+        earlier = [keys[each.step.name] for each in before.gathering]
+        steps = (*before.steps, bound)
+        token = _token(steps, inputs, [b.survey for b in steps], heights)
+        name = f"{bound.step.name}-{token}"
+        if bound.survey is not None:
+            tasks, keys[bound.step.name] = _survey(chain, bound, blocked, heights, earlier, name)
+            layer |= tasks
+            continue
         operands: list[Any] = []
         for value in inputs:
             if isinstance(value, da.Array):
                 value = value.rechunk(value.shape)
                 dependencies.append(value)
             operands.append(_key(value, 0))
-        key = (f"edges-{bound.step.name}-{token}", 0)
-        layer[key] = (partial(chain.gather, bound), *operands)
-    return layer
+        keys[bound.step.name] = key = (f"edges-{name}", 0)
+        layer[key] = (partial(chain.gather, bound), *operands, *earlier)
+    return layer, keys
+
+
+def _survey(
+    chain: Chain,
+    bound: Bound,
+    blocked: Sequence[Input],
+    heights: tuple[int, ...],
+    earlier: Sequence[Any],
+    name: str,
+) -> tuple[dict[Any, Any], Any]:
+    """The tasks of a survey, and the key of what it finds."""
+    assert bound.survey is not None
+    layer: dict[Any, Any] = {}
+    found: Any = None
+    for number, this in enumerate(bound.survey.rounds):
+        keys = []
+        for i, rows in enumerate(_row_slices(heights)):
+            keys.append((f"part-{number}-{name}", i))
+            operands = (*(_key(value, i) for value in blocked), *earlier)
+            layer[keys[-1]] = (partial(chain.part, bound, number, rows), found, *operands)
+        while len(keys) > FAN_IN:
+            groups = [keys[first : first + FAN_IN] for first in range(0, len(keys), FAN_IN)]
+            merged = [(f"merged-{len(groups)}-{number}-{name}", i) for i in range(len(groups))]
+            for key, group in zip(merged, groups, strict=True):
+                layer[key] = (partial(_merged, this.merge), *group)
+            keys = merged
+        before, found = found, (f"found-{number}-{name}", 0)
+        layer[found] = (partial(_finished, this), before, *keys)
+    return layer, found
+
+
+def _merged(merge: Callable[[Any, Any], Any], *parts: Any) -> Any:
+    return reduce(merge, parts)
+
+
+def _finished(this: Round, found: Any, *parts: Any) -> Any:
+    return this.finish(() if found is None else found, reduce(this.merge, parts))
+
+
+def _row_slices(heights: tuple[int, ...]) -> list[slice]:
+    stops = np.cumsum(heights).tolist()
+    return [slice(stop - height, stop) for height, stop in zip(heights, stops, strict=True)]
 
 
 def _key(value: Input, i: int) -> Any:
@@ -142,25 +207,14 @@ def _key(value: Input, i: int) -> Any:
 
 def _blocks(
     chain: Chain,
-    inputs: Sequence[Input],
+    blocked: Sequence[Input],
     heights: tuple[int, ...],
     gathered: Sequence[Any],
     name: str,
-    dependencies: list[da.Array],
 ) -> dict[Any, Any]:
-    blocked = [
-        value if isinstance(value, Source) else with_halo(value, heights, chain.halo)
-        for value in inputs
-    ]
-    dependencies += [value for value in blocked if isinstance(value, da.Array)]
-    stops = np.cumsum(heights).tolist()
     return {
-        (name, i): (
-            partial(chain.block, slice(stop - height, stop)),
-            *(_key(value, i) for value in blocked),
-            *gathered,
-        )
-        for i, (height, stop) in enumerate(zip(heights, stops, strict=True))
+        (name, i): (partial(chain.block, rows), *(_key(value, i) for value in blocked), *gathered)
+        for i, rows in enumerate(_row_slices(heights))
     }
 
 

@@ -187,7 +187,8 @@ def bind(planned: Planned, references: References, keywords: Header) -> Bound:
         else:
             arrays = tuple(_reference(references, ref) for ref in step.refs)
         values = step.keywords(keywords, planned.params)
-    return Bound(step, values, arrays, step.halo(planned.params))
+        survey = step.survey(references, keywords, planned.params)
+    return Bound(step, values, arrays, step.halo(planned.params), survey)
 
 
 def _reference(references: References, ref: str) -> Any:

@@ -69,6 +69,10 @@ def _no_frames(header: Header, params: Any) -> Callable[[np.ndarray], np.ndarray
     return None
 
 
+def _no_survey(references: References, header: Header, params: Any) -> Survey | None:
+    return None
+
+
 def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
     return {}
 
@@ -93,6 +97,36 @@ class Border:
     sides: tuple[str, ...] = ("bottom", "top", "left", "right")
 
 
+@dataclass(frozen=True)
+class Round:
+    """One look at all pixels of an exposure, strip by strip, wherever the strips are.
+
+    ``part(found, *arrays, *references)`` makes something small of a strip, ``merge(one, other)`` joins neighbours,
+    the upper rows first, and ``finish(found, merged)`` gives what the next round finds as ``found``. ``integrations``
+    are the first one that is looked at, and the one after the last; the steps before must treat all alike.
+    """
+
+    part: Callable[..., Any]
+    merge: Callable[[Any, Any], Any]
+    finish: Callable[[Any, Any], Any]
+    integrations: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a step must know of all pixels of an exposure before any can be corrected: few numbers, found in rounds.
+
+    ``found`` is ``()`` in the first round; the kernel receives that of the last as its last positional argument.
+    ``reads`` names the arrays, as they are just before the step; ``references`` are as ``Step.prepare`` gives them.
+    Steps named in ``without`` bear on nothing that is looked at, and do not run for it.
+    """
+
+    reads: tuple[str, ...]
+    rounds: tuple[Round, ...]
+    references: tuple[Any, ...] = ()
+    without: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """A pixel step: ``kernel(*reads, *references, *border, **keywords) -> tuple of writes``.
@@ -112,6 +146,7 @@ class Step:
     among them are ``RefArray``.
     ``frames(header, params)`` gives a function that looks at whole frames of the group flags the kernel made,
     (i, g, y, x) uint8, and returns new ones (events larger than any halo); ``None`` where there is none.
+    ``survey(references, header, params)`` says what the kernel must know of the whole exposure, or ``None``.
     """
 
     name: str
@@ -129,6 +164,7 @@ class Step:
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None
     frames: Callable[[Header, Any], Callable[[np.ndarray], np.ndarray] | None] = _no_frames
+    survey: Callable[[References, Header, Any], Survey | None] = _no_survey
 
     @property
     def reference_types(self) -> tuple[str, ...]:

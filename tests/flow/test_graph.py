@@ -11,7 +11,7 @@ from jwpipe.chain import Bound, Chain
 from jwpipe.graph import handle_name, run_chain, source_of
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.refs import RefArray
-from jwpipe.step import Border, Step
+from jwpipe.step import Border, Round, Step, Survey
 
 SHAPE = (2, 3, 520, 24)
 
@@ -129,3 +129,95 @@ def test_inputs_are_not_mutated(pixels, chain):
     before = pixels.copy()
     run_chain(exposure_of(da.from_array(pixels)), chain, ["sci"])["sci"].compute()
     np.testing.assert_array_equal(pixels, before)
+
+
+def total(found, sci, reference):
+    return sci.sum(axis=(2, 3), dtype=np.float64), sci.shape[2] * sci.shape[3], [reference[0, 0]]
+
+
+def joined(one, other):
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def mean(found, merged):
+    return merged[0] / merged[1], merged[2]
+
+
+def above(found, sci, reference):
+    return [(sci > found[0][:, :, None, None]).sum()]
+
+
+def appended(found, merged):
+    return (*found, sum(merged))
+
+
+def subtract_mean(sci, found):
+    return ((sci - found[0][:, :, None, None]).astype(np.float32),)
+
+
+ROWS = RefArray.from_numpy(np.arange(520.0).repeat(24).reshape(520, 24))
+ROUNDS = (Round(total, joined, mean), Round(above, list.__add__, appended))
+MEAN = Step("mean", subtract_mean, ("sci",), ("sci",))
+
+
+@pytest.fixture
+def surveying(chain):
+    """Halo before and after a survey; its result is needed again for the edges of a later step."""
+    add, neighbours, edges, _ = chain
+    survey = Bound(MEAN, {}, (), 0, Survey(("sci",), ROUNDS, (ROWS,), without=("skipped",)))
+    skipped = Bound(Step("skipped", lambda sci: (sci,), ("sci",), ("sci",)), {}, (), 0)
+    return (add, neighbours, skipped, survey, edges, neighbours)
+
+
+def expected_of_survey(pixels):
+    sci = pixels.astype(np.float32)
+    sci = sci + 0.5 * np.arange(520 * 24, dtype=np.float32).reshape(520, 24)
+    (sci,) = neighbour_sum(sci)
+    sci = sci - sci.mean(axis=(2, 3), dtype=np.float64, keepdims=True)
+    sci = sci - sci[:, :, -4:].mean(2)[:, :, None, :] - sci[..., :4].mean(3)[..., None]
+    return neighbour_sum(sci)[0]
+
+
+@pytest.mark.parametrize("rows", [520, 100])
+def test_what_a_survey_finds_in_all_blocks_reaches_each(pixels, surveying, rows):
+    exposure = exposure_of(da.from_array(pixels, chunks=(1, 2, rows, 24)))
+    result = run_chain(exposure, surveying, ["sci"])["sci"]
+    np.testing.assert_allclose(result.values, expected_of_survey(pixels), rtol=1e-4, atol=0.02)
+
+
+def found_in(pixels, rounds, monkeypatch, heights):
+    """What a survey of raw pixels finds, in blocks of so many rows."""
+    monkeypatch.setattr("jwpipe.graph.row_blocks", lambda ny, planes: heights)
+    kept = []
+
+    def keep(sci, found):
+        kept.append(found)
+        return (sci,)
+
+    step = Step("keep", keep, ("sci",), ("sci",))
+    bound = Bound(step, {}, (), 0, Survey(("sci",), rounds, (ROWS,)))
+    run_chain(exposure_of(da.from_array(pixels)), (bound,), ["sci"])["sci"].compute()
+    return kept[0]
+
+
+@pytest.mark.parametrize("heights", [(520,), (8,) * 65, (500, 20)])
+def test_rounds_build_on_each_other_and_merge_in_order(pixels, monkeypatch, heights):
+    means, first_rows, number = found_in(pixels, ROUNDS, monkeypatch, heights)
+    np.testing.assert_allclose(means, pixels.mean(axis=(2, 3)))
+    assert number == (pixels > pixels.mean(axis=(2, 3), keepdims=True)).sum()
+    assert first_rows == sorted(first_rows)
+    assert first_rows[0] == 0
+
+
+def test_a_round_looks_at_the_integrations_it_asks_for(pixels, monkeypatch):
+    rounds = (Round(total, joined, mean, (1, 2)),)
+    means, _ = found_in(pixels, rounds, monkeypatch, (256, 264))
+    np.testing.assert_allclose(means, pixels[1:].mean(axis=(2, 3)))
+
+
+def test_chains_that_begin_alike_share_what_they_gather(pixels, surveying):
+    exposure = exposure_of(da.from_array(pixels, chunks=(1, 2, 100, 24)))
+    both = [run_chain(exposure, steps, ["sci"])["sci"] for steps in (surveying, surveying[:-1])]
+    keys = set(both[0].__dask_graph__()) & set(both[1].__dask_graph__())
+    gathered = {key[0].split("-")[0] for key in keys if isinstance(key, tuple)}
+    assert {"part", "found", "edges"} <= gathered
