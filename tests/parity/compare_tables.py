@@ -8,8 +8,10 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
-LENGTHS = ("xcentroid", "ycentroid", "nn_dist", "semimajor_sigma", "semiminor_sigma")
-ANGLES = ("orientation", "sky_orientation")
+# Their scale is a pixel or a degree, whatever their value.
+ABSOLUTE = ("xcentroid", "ycentroid", "nn_dist", "semimajor_sigma", "semiminor_sigma", "roundness", "sharpness",
+            "ellipticity", "orientation", "sky_orientation")  # fmt: skip
+SKY_SCALE_MAS = 30.0
 
 
 def catalogue(path: Path) -> QTable:
@@ -17,33 +19,29 @@ def catalogue(path: Path) -> QTable:
     return QTable.read(path)
 
 
-def far_values(ours: QTable, theirs: QTable, relative: float = 1e-4) -> dict[str, float]:
-    """The columns that differ by more than ``relative``, with the largest difference in units of what is allowed.
+def far_sources(ours: QTable, theirs: QTable, relative: float) -> dict[str, np.ndarray]:
+    """The labels of sources that differ by more than ``relative``, for each column that has any.
 
-    Numbers are compared with themselves or their error, whichever is larger; angles, on their own scale, with one
-    degree; lengths with one pixel.
+    Numbers are compared with themselves or with their error, whichever is larger; positions, shapes and angles with
+    one pixel or one degree.
     """
-    found = {}
-    for name in theirs.colnames:
-        excess = _excess(ours, theirs, name, relative)
-        if excess > 1.0:
-            found[name] = excess
-    return found
+    far = {
+        name: np.asarray(theirs["label"])[_far(ours, theirs, name, relative)]
+        for name in theirs.colnames
+    }
+    return {name: labels for name, labels in far.items() if labels.size}
 
 
-def _excess(ours: QTable, theirs: QTable, name: str, relative: float) -> float:
+def _far(ours: QTable, theirs: QTable, name: str, relative: float) -> np.ndarray:
     a, b = ours[name], theirs[name]
     if isinstance(b, SkyCoord):
-        return float(a.separation(b).mas.max() / 0.1)
-    if getattr(a, "unit", None) != getattr(b, "unit", None) or not np.array_equal(
-        np.isnan(a), np.isnan(b)
-    ):
-        return np.inf
+        return np.asarray(a.separation(b).mas > relative * SKY_SCALE_MAS)
+    assert getattr(a, "unit", None) == getattr(b, "unit", None), name
     a, b = (np.asarray(getattr(column, "value", column), float) for column in (a, b))
     allowed = relative * np.abs(b)
     if f"{name}_err" in theirs.colnames:
         allowed = np.maximum(allowed, relative * np.asarray(theirs[f"{name}_err"].value))
-    if name in LENGTHS or name in ANGLES:
-        allowed = np.full(len(b), relative)
-    apart = np.abs((a - b + 180.0) % 360.0 - 180.0) if name in ANGLES else np.abs(a - b)
-    return max((d / limit for d, limit in zip(apart, allowed, strict=True) if d > 0), default=0.0)
+    if name in ABSOLUTE:
+        allowed = np.full(b.shape, relative)
+    apart = np.abs((a - b + 180.0) % 360.0 - 180.0) if "orientation" in name else np.abs(a - b)
+    return (apart > allowed) | (np.isnan(a) != np.isnan(b))

@@ -3,8 +3,8 @@
 usage: run_peer.py TASK.json, where the file holds a task or a list of tasks, done one after another. A task holds
 ``pipeline`` (a class of jwst.pipeline or jwst.step), ``input``, ``output``, and where wanted ``overrides``
 {reference type: path or "N/A"}, ``steps`` {step: {parameter: value}}, ``parameters`` {parameter: value} of the
-pipeline or step itself, and ``save`` [step, ...]. Prints one JSON line a task: CPU seconds, wall seconds and peak
-memory so far, of the run without imports.
+pipeline or step itself, ``save`` [step, ...], and ``measure`` (true) for the costs of each step. Prints one JSON line a
+task: CPU seconds, wall seconds and peak memory so far, of the run without imports.
 """
 
 import json
@@ -29,7 +29,33 @@ def keep_crds_out(overrides: dict[str, str]) -> None:
     crds_client.get_svn_version = lambda *_args: "offline"
 
 
-def run(task: dict) -> dict[str, float]:
+def measure_steps(costs: dict[str, dict[str, float]]) -> None:
+    """Note CPU seconds and peak memory of every step; peaks start anew with each."""
+    from stpipe import Pipeline, Step
+
+    original = Step.run
+
+    def measured(self, *args):
+        if isinstance(self, Pipeline):
+            return original(self, *args)
+        Path("/proc/self/clear_refs").write_text("5")
+        cpu = time.process_time()
+        try:
+            return original(self, *args)
+        finally:
+            cost = costs.setdefault(self.name or type(self).__name__, {"cpu_s": 0.0, "peak_mib": 0.0})
+            cost["cpu_s"] += time.process_time() - cpu
+            cost["peak_mib"] = max(cost["peak_mib"], peak_mib())
+
+    Step.run = measured
+
+
+def peak_mib() -> float:
+    """Peak resident memory of this process."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def run(task: dict) -> dict:
     """Run one task; what it cost."""
     import jwst.pipeline
     import jwst.step
@@ -43,6 +69,9 @@ def run(task: dict) -> dict[str, float]:
     options = {"steps": steps} if hasattr(pipeline, "step_defs") else {}
     output = Path(task["output"])
     output.mkdir(parents=True, exist_ok=True)
+    costs: dict[str, dict[str, float]] = {}
+    if task.get("measure"):
+        measure_steps(costs)
     cpu, wall = time.process_time(), time.perf_counter()
     pipeline.call(
         task["input"],
@@ -54,7 +83,8 @@ def run(task: dict) -> dict[str, float]:
     return {
         "cpu_s": time.process_time() - cpu,
         "wall_s": time.perf_counter() - wall,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": max([peak_mib(), *(cost["peak_mib"] for cost in costs.values())]),
+        "steps": costs,
     }
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from both import Runs
+from both import Runs, references
 from compare import (
     MILLIARCSECOND,
     VARIANCES,
@@ -13,7 +13,9 @@ from compare import (
     same_holes,
     unequal,
 )
-from compare_tables import catalogue, far_values
+from compare_tables import catalogue, far_sources
+
+import jwpipe
 
 pytestmark = pytest.mark.peer
 
@@ -56,16 +58,25 @@ def test_mosaic_footprint(runs: Runs):
 
 
 class TestCatalogue:
-    def test_same_sources(self, runs: Runs):
-        ours, theirs = (catalogue(path) for path in runs.mosaics("cat.ecsv"))
-        assert len(theirs) > 30
+    def test_of_the_same_mosaic(self, runs: Runs, tmp_path):
+        """Our catalogue of their mosaic is theirs, but for the order of sums in single precision."""
+        files = references(runs.observation, runs.observation.uncal[0])
+        ours, segments = jwpipe.source_catalog(runs.mosaics("i2d.fits")[1], overrides=files)
+        theirs = catalogue(runs.mosaics("cat.ecsv")[1])
         assert ours.colnames == theirs.colnames
+        assert len(ours) == len(theirs) > 30
+        assert far_sources(ours, theirs, 1e-5) == {}
+        assert (
+            unequal(np.asarray(segments["sci"]), planes(runs.mosaics("segm.fits")[1])["SCI"]) == 0
+        )
+
+    def test_of_the_whole_chain(self, runs: Runs):
+        """The same sources, and fluxes within 1e-3 but for one in thirty.
+
+        The outermost pixels of the mosaic differ (see test_peer_differences.py), and with them by a little the level
+        of detection: a pixel at it may join a source or leave it.
+        """
+        ours, theirs = (catalogue(path) for path in runs.mosaics("cat.ecsv"))
         assert np.array_equal(ours["label"], theirs["label"])
-
-    def test_values(self, runs: Runs):
-        """Every number within 1e-4 of itself, or of its error; positions within 1e-4 pixel."""
-        assert far_values(*(catalogue(path) for path in runs.mosaics("cat.ecsv"))) == {}
-
-    def test_segments(self, runs: Runs):
-        ours, theirs = (planes(path)["SCI"] for path in runs.mosaics("segm.fits"))
-        assert unequal(ours, theirs) == 0
+        far = far_sources(ours, theirs, 1e-3)
+        assert len(np.unique(np.concatenate([[], *far.values()]))) <= len(theirs) / 30
