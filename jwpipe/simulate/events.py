@@ -88,7 +88,7 @@ def snowballs(
 
 def snowball_charge(ball: np.void, region: Subarray) -> tuple[tuple[slice, slice], np.ndarray]:
     """The box of pixels that a snowball touches, and the electrons it leaves there."""
-    reach = int(ball["halo"] * 1.5) + 1
+    reach = int(ball["halo"] * 2.6) + 1
     y0, x0 = max(int(ball["y"]) - reach, 0), max(int(ball["x"]) - reach, 0)
     box = (
         slice(y0, min(int(ball["y"]) + reach + 1, region.ny)),

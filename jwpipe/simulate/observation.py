@@ -241,11 +241,9 @@ def _simulate(
     root: Path, plan: _Plan, sources: np.ndarray, optics: Optics, camera: Camera, full: bool
 ) -> _Part:
     """Write references, raw files and truth of one detector."""
-    files = write_references(
-        root / "refs", optics, camera.instrument, camera.region, camera.timing, full=full
-    )
-    part = _Part(camera.detector.name, files, [], {})
     true = pixels(optics, camera.region, camera.instrument)
+    files = write_references(root / "refs", optics, camera, true, full=full)
+    part = _Part(camera.detector.name, files, [], {})
     view = View(optics, camera.region, sources, {})
     for dither in plan.dithers:
         told, actual = plan.attitudes(dither, camera.instrument)

@@ -112,15 +112,20 @@ def _centred(image: np.ndarray) -> np.ndarray:
     return image
 
 
-def blurred(image: np.ndarray, boxes: int) -> np.ndarray:
-    """A fine-sampled image convolved ``boxes`` times with the square of a detector pixel, in Fourier space."""
+def blurred(image: np.ndarray, boxes: int, psf: np.ndarray | None = None) -> np.ndarray:
+    """A fine-sampled image convolved ``boxes`` times with the square of a detector pixel, in Fourier space.
+
+    It is convolved with ``psf`` too where that is given: of the same shape, centred on sample (n // 2, n // 2).
+    """
     from scipy import fft
 
     ny, nx = image.shape
     along_y = np.sinc(np.fft.fftfreq(ny) * OVERSAMPLE) ** boxes
     along_x = np.sinc(np.fft.rfftfreq(nx) * OVERSAMPLE) ** boxes
-    response = (along_y[:, None] * along_x).astype(np.float32)
-    return np.asarray(fft.irfft2(fft.rfft2(image) * response, s=image.shape))
+    spectrum = fft.rfft2(image) * (along_y[:, None] * along_x).astype(np.float32)
+    if psf is not None:
+        spectrum *= fft.rfft2(fft.ifftshift(psf))
+    return np.asarray(fft.irfft2(spectrum, s=image.shape))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,23 +135,21 @@ class Stamp:
     samples: np.ndarray
 
     @classmethod
-    def of(cls, image: np.ndarray) -> Stamp:
-        """The stamp of a fine-sampled image with sum 1."""
-        return cls(np.ascontiguousarray(blurred(image, 1) * OVERSAMPLE**2, dtype=np.float32))
+    def of(cls, image: np.ndarray, psf: np.ndarray | None = None) -> Stamp:
+        """The stamp of a fine-sampled image with sum 1, convolved with ``psf`` where given."""
+        samples = blurred(image, 1, psf) * OVERSAMPLE**2
+        return cls(np.ascontiguousarray(samples, dtype=np.float32))
 
     @classmethod
     def of_extended(cls, image: np.ndarray, psf: np.ndarray, reach: int) -> Stamp:
-        """The stamp of an unblurred image with sum 1, convolved with the inner ``reach`` pixels of ``psf``."""
+        """The stamp of an unblurred square image with sum 1; ``psf`` is used out to ``reach`` pixels."""
         from scipy import fft
 
-        margin = reach * OVERSAMPLE
-        padded = np.pad(image, margin)
-        side = padded.shape[0]
-        middle, half = psf.shape[0] // 2, min(side, psf.shape[0]) // 2
-        core = psf[middle - half : middle + half, middle - half : middle + half]
-        kernel_image = np.pad(core / core.sum(), (side - 2 * half) // 2)
-        response = fft.rfft2(fft.ifftshift(kernel_image))
-        return cls.of(fft.irfft2(fft.rfft2(padded) * response, s=padded.shape))
+        middle, margin = psf.shape[0] // 2, reach * OVERSAMPLE
+        core = psf[middle - margin : middle + margin, middle - margin : middle + margin]
+        half = fft.next_fast_len(image.shape[0] // 2 + margin)
+        padded = np.pad(image, half - image.shape[0] // 2)
+        return cls.of(padded, np.pad(core / core.sum(), half - margin))
 
 
 @lru_cache(maxsize=8)

@@ -263,9 +263,10 @@ def _fluxes(axes: Axes, stars: StarRecovery) -> None:
     percent = 100 * (stars.ratio - 1)
     limit = max(4.0, 1.2 * float(np.percentile(np.abs(percent), 97)))
     axes.set_facecolor("none")
+    crowded = stars.ratio.size > 400
     axes.errorbar(
-        stars.magnitude, percent, yerr=100 * stars.error, fmt="o", ms=3.2, color=COOL, ecolor=COOL,
-        elinewidth=0.6, alpha=0.75, mew=0,
+        stars.magnitude, percent, yerr=None if crowded else 100 * stars.error, fmt="o", color=COOL,
+        ms=2.0 if crowded else 3.2, alpha=0.4 if crowded else 0.75, elinewidth=0.6, mew=0,
     )  # fmt: skip
     axes.axhline(0, color=FAINT, lw=0.7)
     axes.axhline(100 * stars.bias, color=WARM, lw=1.2)

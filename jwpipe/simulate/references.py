@@ -16,9 +16,9 @@ import numpy as np
 from jwpipe.dq import Pixel
 from jwpipe.simulate import fitsfile
 from jwpipe.simulate.geometry import Optics, distortion_model
-from jwpipe.simulate.instruments import FILTERS, Instrument, Readout, Subarray, subarray
+from jwpipe.simulate.instruments import FILTERS, Subarray, subarray
 from jwpipe.simulate.pixels import Pixels, fields, pixels
-from jwpipe.simulate.readout import reset_settling
+from jwpipe.simulate.readout import Camera, reset_settling
 from jwpipe.simulate.shared_references import reference_keywords, reference_meta
 
 _SPARE_DARK_FRAMES = 4
@@ -31,15 +31,13 @@ class _Kit:
 
     folder: Path
     optics: Optics
-    instrument: Instrument
-    region: Subarray
-    timing: Readout
+    camera: Camera
     full: bool
 
     @property
     def covered(self) -> Subarray:
         """The part of the detector that pixel references cover."""
-        return subarray(self.optics.detector, "FULL") if self.full else self.region
+        return subarray(self.optics.detector, "FULL") if self.full else self.camera.region
 
     def path(self, kind: str, suffix: str = "fits") -> Path:
         """The name of the file of type ``kind``."""
@@ -48,7 +46,7 @@ class _Kit:
     def odd(self, kind: str) -> np.ndarray:
         """The few pixels that the file of type ``kind`` does not know, boolean (ny, nx)."""
         lot = fields(self.optics.detector.name, self.covered).uniform(f"odd {kind}")
-        return lot < self.instrument.odd_reference_fraction
+        return lot < self.camera.instrument.odd_reference_fraction
 
     def keywords(self, kind: str, model: str, *groups: dict[str, Any]) -> dict[str, Any]:
         """The primary header of the file of type ``kind``."""
@@ -75,20 +73,16 @@ class _Kit:
 
 
 def write_references(
-    folder: Path,
-    optics: Optics,
-    instrument: Instrument,
-    region: Subarray,
-    timing: Readout,
-    *,
-    full: bool,
+    folder: Path, optics: Optics, camera: Camera, read: Pixels, *, full: bool
 ) -> dict[str, Path]:
     """Write the reference files of one detector into ``folder``; gives the path of each reference type.
 
-    With ``full`` the pixel references cover the full frame, except the dark, which is never cut.
+    ``read`` are the pixels that ``camera`` reads. With ``full`` the pixel references cover the full frame, except
+    the dark, which is never cut.
     """
-    kit = _Kit(folder, optics, instrument, region, timing, full)
-    true = pixels(optics, kit.covered, instrument)
+    kit = _Kit(folder, optics, camera, full)
+    whole = full and camera.region.name != "FULL"
+    true = pixels(optics, kit.covered, camera.instrument) if whole else read
     of_pixels: dict[str, Callable[[_Kit, Pixels], Path]] = {
         "mask": _mask, "saturation": _saturation, "superbias": _superbias, "linearity": _linearity,
         "gain": _gain, "readnoise": _readnoise, "flat": _flat,
@@ -96,11 +90,10 @@ def write_references(
     of_optics: dict[str, Callable[[_Kit], Path]] = {
         "photom": _photom, "area": _area, "distortion": _distortion,
     }  # fmt: skip
-    if instrument.ipc > 0:
+    if camera.instrument.ipc > 0:
         of_optics["ipc"] = _ipc
     paths = {kind: make(kit, true) for kind, make in of_pixels.items()}
     paths |= {kind: make(kit) for kind, make in of_optics.items()}
-    read = true if not full else pixels(optics, region, instrument)
     return paths | {"dark": _dark(kit, read)}
 
 
@@ -152,7 +145,7 @@ def _gain(kit: _Kit, true: Pixels) -> Path:
 
 def _readnoise(kit: _Kit, true: Pixels) -> Path:
     """Noise of the difference of two frames, the 1/f noise included, as it comes out of dark exposures."""
-    single = np.hypot(true.read_noise, kit.instrument.one_over_f)
+    single = np.hypot(true.read_noise, kit.camera.instrument.one_over_f)
     noise = (2.0**0.5 * single).astype(np.float32)
     words = kit.keywords("readnoise", "ReadnoiseModel", kit.place(), {"READPATT": "ANY"})
     return fitsfile.write(
@@ -174,18 +167,18 @@ def _flat(kit: _Kit, true: Pixels) -> Path:
 
 
 def _dark(kit: _Kit, read: Pixels) -> Path:
-    timing = kit.timing
+    timing = kit.camera.timing
     frames = timing.stride * timing.ngroups + _SPARE_DARK_FRAMES
     step = timing.frame_time
     average = float((read.dark * read.gain)[read.sensitive].mean())
-    pattern = {"READPATT": "ANY", "NOUTPUTS": kit.region.outputs, "EXP_TYPE": "NRC_DARK"}
+    pattern = {"READPATT": "ANY", "NOUTPUTS": kit.camera.region.outputs, "EXP_TYPE": "NRC_DARK"}
     pattern |= {"P_EXP_TY": "NRC_IMAGE|NRC_DARK|", "NFRAMES": 1, "NGROUPS": frames, "GROUPGAP": 0}
     pattern |= {"TFRAME": step, "TGROUP": step, "AVDRKCUR": average}
-    place = kit.place(kit.region) | {"SUBARRAY": kit.region.name}
+    place = kit.place(kit.camera.region) | {"SUBARRAY": kit.camera.region.name}
     head = fitsfile.primary(kit.keywords("dark", "DarkModel", pattern, place))
     hot = np.uint32(Pixel.HOT | Pixel.WARM)
     marks = fitsfile.flags(read.dq & hot, ("DO_NOT_USE", "HOT", "WARM"))
-    shape = (frames, kit.region.ny, kit.region.nx)
+    shape = (frames, kit.camera.region.ny, kit.camera.region.nx)
     planes = _dark_frames(read, frames, step)
     return fitsfile.write_cube(kit.path("dark"), head, "SCI", planes, shape, marks)
 
@@ -233,7 +226,7 @@ def _distortion(kit: _Kit) -> Path:
 
 def _ipc(kit: _Kit) -> Path:
     """The kernel that undoes the coupling: its inverse in Fourier space, cut to 5 x 5 with sum 1."""
-    share, count = kit.instrument.ipc, 64
+    share, count = kit.camera.instrument.ipc, 64
     wave = np.cos(2 * np.pi * np.fft.fftfreq(count))
     response = 1.0 - 4.0 * share + 2.0 * share * (wave[:, None] + wave)
     undone = np.fft.fftshift(np.fft.ifft2(1.0 / response).real)

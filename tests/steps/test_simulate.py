@@ -51,7 +51,7 @@ def made(tmp_path_factory):
         size=96,
         ngroups=4,
         nints=2,
-        scene=simulate.Scene(star_density=1.5, separation=0.4),
+        scene=simulate.Scene(star_density=1.5, star_magnitudes=(18.5, 23.0), separation=0.4),
         seed=3,
     )
 
@@ -430,9 +430,9 @@ def test_the_same_seed_gives_the_same_counts(tmp_path, made):
 
 def test_full_frame_references_hold_those_of_the_subarray(tmp_path):
     region = subarray(DETECTORS["NRCB1"], "SUB160", 32)
-    timing = readout("RAPID", 3, 1, region.frame_time)
-    files = write_references(tmp_path, OPTICS, Instrument(), region, timing, full=True)
     true = pixels(OPTICS, region, Instrument())
+    cam = camera(region, Instrument(), 3, "RAPID")
+    files = write_references(tmp_path, OPTICS, cam, true, full=True)
     gain, curvature = fits.getdata(files["gain"]), fits.getdata(files["linearity"], "COEFFS")[2]
     assert gain.shape == (2048, 2048)
     known = np.isfinite(gain[:32, :32])
