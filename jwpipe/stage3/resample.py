@@ -193,7 +193,7 @@ def resample_groups(
 ) -> list[xr.Dataset]:
     """Resample each group of simultaneous exposures to an image of its own, all on the common grid.
 
-    ERR is drizzled as it is; there are no variances.
+    ERR is drizzled as it is; there are no variances. Context bits and NDRIZ count within the group.
     """
     grid = mosaic_grid(exposures, params)
     drizzler = Drizzler.plan(exposures, grid, side)
