@@ -43,7 +43,9 @@ def measure_steps(costs: dict[str, dict[str, float]]) -> None:
         try:
             return original(self, *args)
         finally:
-            cost = costs.setdefault(self.name or type(self).__name__, {"cpu_s": 0.0, "peak_mib": 0.0})
+            cost = costs.setdefault(
+                self.name or type(self).__name__, {"cpu_s": 0.0, "peak_mib": 0.0}
+            )
             cost["cpu_s"] += time.process_time() - cpu
             cost["peak_mib"] = max(cost["peak_mib"], peak_mib())
 

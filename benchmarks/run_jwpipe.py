@@ -1,0 +1,120 @@
+"""Run jwpipe once and measure it; started in a process of its own by the benchmarks.
+
+usage: run_jwpipe.py TASK.json, where the file holds ``pipeline``, ``inputs``, ``output``, ``refs`` (folders), and where
+wanted ``scheduler``, ``workers`` and ``steps`` {step: {parameter: value}}. Prints one JSON line for each exposure and
+mosaic: CPU seconds, wall seconds, peak memory so far, and the CPU seconds of each step; imports and the choice of
+inputs are not counted. Steps are told apart with one worker only.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from jwpipe import chain, mosaic, runner
+
+COMBINING = {
+    "align_exposures": "tweakreg",
+    "match_sky": "skymatch",
+    "detect_outliers": "outlier_detection",
+    "resample_exposures": "resample",
+    "make_catalog": "source_catalog",
+}
+
+
+class Clock(runner.Silent):
+    """Prints what each unit of work cost."""
+
+    def __init__(self) -> None:
+        self.steps: dict[str, float] = defaultdict(float)
+        self.stage = ""
+        self.entered = 0.0
+
+    def start(self, label: str) -> None:
+        """A unit begins."""
+        self.label, self.stage = label, ""
+        self.steps.clear()
+        self.cpu, self.wall = time.process_time(), time.perf_counter()
+
+    def enter(self, stage: str) -> None:
+        """A stage on many exposures begins: what is lazy in it runs before the next is entered."""
+        now = time.process_time()
+        if self.stage:
+            self.steps[self.stage] += now - self.entered
+        self.stage, self.entered = stage, now
+
+    def finish(self, error: str = "") -> None:
+        """A unit is over."""
+        cpu, wall = time.process_time() - self.cpu, time.perf_counter() - self.wall
+        self.enter("")
+        print(
+            json.dumps(
+                {
+                    "label": self.label,
+                    "error": error,
+                    "cpu_s": cpu,
+                    "wall_s": wall,
+                    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                    "steps": dict(self.steps),
+                }
+            ),
+            flush=True,
+        )
+
+
+@contextmanager
+def steps_measured(clock: Clock) -> Iterator[None]:
+    """Have ``clock`` note the CPU seconds of each step."""
+    run_step, functions = chain.run_step, {name: getattr(mosaic, name) for name in COMBINING}
+
+    def measured(bound: chain.Bound, *arguments: Any) -> None:
+        before = time.thread_time()
+        run_step(bound, *arguments)
+        clock.steps[bound.step.name] += time.thread_time() - before
+
+    chain.run_step = measured
+    for name, stage in COMBINING.items():
+        setattr(mosaic, name, _entering(clock, stage, functions[name]))
+    try:
+        yield
+    finally:
+        chain.run_step = run_step
+        for name, function in functions.items():
+            setattr(mosaic, name, function)
+
+
+def _entering(clock: Clock, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def entered(*arguments: Any, **keywords: Any) -> Any:
+        clock.enter(stage)
+        return function(*arguments, **keywords)
+
+    return entered
+
+
+def main() -> None:
+    """Run the task of the file named on the command line."""
+    task = json.loads(Path(sys.argv[1]).read_text())
+    clock = Clock()
+    with steps_measured(clock):
+        outcomes = runner.run(
+            task["pipeline"],
+            task["inputs"],
+            task["output"],
+            refs=task["refs"],
+            steps=task.get("steps"),
+            scheduler=task.get("scheduler", "sync"),
+            workers=task.get("workers"),
+            watcher=clock,
+        )
+    sys.exit(any(outcome.error for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()
