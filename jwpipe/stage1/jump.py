@@ -5,7 +5,9 @@ Three tests, chosen by the number of differences: with few, outliers are taken o
 integrations the scatter is measured by sigma clipping.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -311,6 +313,14 @@ def _halo(params: JumpParams) -> int:
     return 1 if params.flag_4_neighbors else 0
 
 
+def _frames(header: Header, params: JumpParams) -> Callable[[np.ndarray], np.ndarray] | None:
+    if not params.expand_large_events:
+        return None
+    from jwpipe.stage1.snowballs import flag_large_events, snowball_rules
+
+    return partial(flag_large_events, **snowball_rules(header, params))
+
+
 jump = Step(
     "jump",
     find_jumps,
@@ -322,4 +332,5 @@ jump = Step(
     applies=_applies,
     halo=_halo,
     prepare=_prepare,
+    frames=_frames,
 )
