@@ -16,8 +16,8 @@ import xarray as xr
 
 from jwpipe.exposure import header
 from jwpipe.params import ParameterError, check_steps, nearest
-from jwpipe.pipeline import Settings, prepare, run_alone
-from jwpipe.pipelines import PIPELINES, Products
+from jwpipe.pipeline import Settings, prepare
+from jwpipe.pipelines import PIPELINES, Products, check_input, prepare_alone, run_alone
 from jwpipe.provenance import sealed
 from jwpipe.request import find_step
 
@@ -52,6 +52,7 @@ def _opened(exposure: xr.Dataset | str | Path) -> xr.Dataset:
 def _products(name: str, exposure: xr.Dataset | str | Path, settings: Settings) -> Products:
     pipeline = PIPELINES[name]
     opened = _opened(exposure)
+    check_input(name, opened)
     steps = pipeline.steps(header(opened))
     check_steps(settings.layers, {s.name for s in steps})
     return pipeline.build(prepare(name, steps, opened, settings), None)
@@ -106,8 +107,8 @@ def image3(
 ) -> xr.Dataset:
     """A mosaic from calibrated exposures: aligned, sky-matched, cleaned of outliers, resampled.
 
-    The alignment and the sky levels are solved when this is called, since the mosaic's grid depends on them; the
-    pixels stay lazy, tile by tile: ``mosaic.isel(y=..., x=...).compute()`` computes only what lies under the cutout.
+    What depends on all exposures is solved when this is called: the alignment, the sky levels, and the weights below
+    which outlier_detection leaves pixels out. The pixels stay lazy, tile by tile: ``mosaic.isel(y=..., x=...).compute()`` computes only what lies under the cutout.
 
     Raises
     ------
@@ -169,7 +170,8 @@ def run_step(
     """
     settings = settings_of(refs, overrides, {name: parameters})
     opened = _opened(exposure)
-    return run_alone(find_step(name, header(opened)), opened, settings)
+    prepared = prepare_alone(find_step(name, header(opened)), opened, settings)
+    return next(iter(run_alone(prepared).values()))
 
 
 __all__ = ["detector1", "image2", "image3", "run_step", "save", "source_catalog"]

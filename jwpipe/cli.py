@@ -182,10 +182,12 @@ def run(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
 @plain_errors
 def plan(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
     """Show what RUN would do, computing nothing: steps, references, parameters, chunks, memory, products."""
+    from jwpipe.cluster import threads_of
     from jwpipe.plan import plan_request
     from jwpipe.report import print_plan
 
-    plans = plan_request(_request(pipeline, inputs, options), options["workers"])
+    threads = threads_of(options["scheduler"], options["workers"])
+    plans = plan_request(_request(pipeline, inputs, options), threads)
     print_plan(plans)
     sys.exit(FAILED if any(each.error for each in plans) else GOOD)
 

@@ -156,6 +156,12 @@ def check_scheduler(name: str) -> None:
         )
 
 
+def threads_of(scheduler: str, workers: int | None) -> int:
+    """Tasks that run at once in one process."""
+    check_scheduler(scheduler)
+    return (workers or CPU_COUNT) if scheduler == "threads" else 1
+
+
 @contextmanager
 def connect(scheduler: str = "threads", workers: int | None = None) -> Iterator[Executor]:
     """Compute on ``threads``, ``sync`` (one thread), ``local`` (processes) or a ``tcp://`` scheduler.

@@ -11,8 +11,6 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import xarray as xr
-
 from jwpipe.params import ParameterError
 from jwpipe.step import ExposureStep, Params, Step
 
@@ -31,9 +29,14 @@ def without_steps(params: Params) -> Params:
     return params.model_copy(update=functions)
 
 
-def apply_hooks(exposure: xr.Dataset, hooks: Sequence[Any]) -> xr.Dataset:
+def apply_hooks(exposure: Any, hooks: Sequence[Any]) -> Any:
     """``exposure`` after a user's functions; one that returns nothing leaves it as it is."""
     for hook in hooks:
+        if steps_among([hook]):
+            raise ParameterError(
+                f"step {hook.name} as a hook: steps go between steps on single exposures; "
+                "around those that combine exposures put a function Dataset -> Dataset"
+            )
         function = import_function(hook) if isinstance(hook, str) else hook
         result = function(exposure)
         exposure = exposure if result is None else result

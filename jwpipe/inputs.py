@@ -8,14 +8,13 @@ from pathlib import Path
 
 from jwpipe.exposure import ExposureError, Header, header
 from jwpipe.io import (
-    AssociatedProduct,
     Association,
     association_of,
     read_association,
     write_association,
 )
 from jwpipe.io import open as open_exposure
-from jwpipe.io.names import split_suffix
+from jwpipe.io.names import split_suffix, stem
 from jwpipe.request import Request
 
 MOSAIC_KEYWORDS = ("INSTRUME", "FILTER", "PUPIL")
@@ -24,7 +23,7 @@ NO_ELEMENT = {"CLEAR", "N/A", "NONE", ""}
 
 @dataclass(frozen=True)
 class ExposureInput:
-    """One exposure to process: its file, and the background exposures that belong to it."""
+    """One exposure to process: its file, what its products are named after, and its background exposures."""
 
     name: str
     path: str
@@ -33,7 +32,7 @@ class ExposureInput:
 
 @dataclass(frozen=True)
 class MosaicInput:
-    """One mosaic to build: the names of its exposures among those processed."""
+    """One mosaic to build: the paths of its exposures among those processed."""
 
     name: str
     asn_id: str
@@ -54,38 +53,58 @@ class Work:
 
 def collect(request: Request) -> Work:
     """Sort the inputs of a request; what cannot be used becomes a problem, the rest goes on."""
-    files: list[str] = []
-    products: list[tuple[Association, AssociatedProduct]] = []
+    units: list[ExposureInput] = []
+    mosaics: list[MosaicInput] = []
+    loose: list[ExposureInput] = []
     problems: list[tuple[str, str]] = []
     for name in request.inputs:
         try:
             if name.endswith(".json"):
                 association = read_association(name, request.takes)
-                products += [(association, each) for each in association.products]
-            elif Path(name).is_dir() and not name.rstrip("/").endswith(".zarr"):
-                files += _in_folder(Path(name), request.takes)
+                of_stage_2 = association.asn_type.endswith("2")
+                found = _members(association, named=of_stage_2 and not request.combines)
+                mosaics += [] if of_stage_2 else _mosaics(association)
+                loose += found if of_stage_2 else []
             else:
-                files.append(name)
+                found = [ExposureInput(_root(path), path) for path in _files(name, request.takes)]
+                loose += found
+            units += found
         except ExposureError as error:
             problems.append((name, str(error)))
-    exposures = {_key(path): ExposureInput(_key(path), path) for path in files}
-    for _, product in products:
-        exposures |= _members(product)
-    mosaics = [_mosaic(association, product) for association, product in products]
-    if request.combines and files:
-        mosaics += _by_filter([exposures[_key(path)] for path in files], problems)
+    exposures = _distinct(units, request.combines, problems)
+    if not request.combines:
+        return Work(tuple(exposures), (), tuple(problems))
+    mosaics += _by_filter([each for each in exposures if each in loose], problems)
     bad = {name for name, _ in problems}
-    usable = tuple(each for each in exposures.values() if each.path not in bad)
-    return Work(usable, tuple(mosaics) if request.combines else (), tuple(problems))
+    usable = tuple(each for each in exposures if each.path not in bad)
+    return Work(usable, tuple(mosaics), tuple(problems))
 
 
-def _key(path: str) -> str:
-    """The exposure's name: two files of one name in different folders are told apart by their suffix alone."""
+def _root(path: str) -> str:
+    """The exposure's name: the file's without its suffix."""
     return split_suffix(path)[0]
 
 
-def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[str]:
-    """The files of a folder with the first of ``suffixes`` that it has any of."""
+def _distinct(
+    units: Sequence[ExposureInput], combines: bool, problems: list[tuple[str, str]]
+) -> list[ExposureInput]:
+    """Each exposure once; of two files whose products would have the same names the first."""
+    taken: dict[str, ExposureInput] = {}
+    for unit in units:
+        first = taken.setdefault(unit.name if combines else stem(unit.path), unit)
+        if first.path != unit.path:
+            reason = (
+                f"{unit.path}: the same exposure as {first.path}; run one of them, or each apart"
+            )
+            problems.append((unit.path, reason))
+    return list(taken.values())
+
+
+def _files(name: str, suffixes: Sequence[str]) -> list[str]:
+    """The file ``name``, or those of a folder with the first of ``suffixes`` that it has any of."""
+    folder = Path(name)
+    if not folder.is_dir() or name.rstrip("/").endswith(".zarr"):
+        return [name]
     for suffix in suffixes:
         found = sorted(
             str(path)
@@ -94,28 +113,36 @@ def _in_folder(folder: Path, suffixes: Sequence[str]) -> list[str]:
         )
         if found:
             return found
-    expected = " or ".join(f"*_{suffix}.fits" for suffix in suffixes) or "the files' names"
+    expected = " or ".join(f"*_{suffix}.fits" for suffix in suffixes)
     raise ExposureError(f"{folder}: no input in this folder; expected {expected}")
 
 
-def _members(product: AssociatedProduct) -> dict[str, ExposureInput]:
-    backgrounds = tuple(str(member.path) for member in product.of_type("background"))
-    return {
-        _key(str(m.path)): ExposureInput(_key(str(m.path)), str(m.path), backgrounds)
-        for m in product.science
-    }
+def _members(association: Association, *, named: bool) -> list[ExposureInput]:
+    """The science exposures of an association; ``named``: their products have the association's names."""
+    units = []
+    for product in association.products:
+        backgrounds = tuple(str(member.path) for member in product.of_type("background"))
+        alone = named and len(product.science) == 1
+        units += [
+            ExposureInput(product.name if alone else _root(str(m.path)), str(m.path), backgrounds)
+            for m in product.science
+        ]
+    return units
 
 
-def _mosaic(association: Association, product: AssociatedProduct) -> MosaicInput:
-    names = {m: _key(str(m.path)) for m in product.science}
-    return MosaicInput(
-        product.name,
-        association.asn_id,
-        tuple(names.values()),
-        association.path.name if association.path else "",
-        {name: m.tweakreg_catalog for m, name in names.items() if m.tweakreg_catalog},
-        {name: m.group_id for m, name in names.items() if m.group_id},
-    )
+def _mosaics(association: Association) -> list[MosaicInput]:
+    """The mosaics that an association of stage 3 asks for."""
+    return [
+        MosaicInput(
+            product.name,
+            association.asn_id,
+            tuple(str(m.path) for m in product.science),
+            association.path.name if association.path else "",
+            {str(m.path): m.tweakreg_catalog for m in product.science if m.tweakreg_catalog},
+            {str(m.path): m.group_id for m in product.science if m.group_id},
+        )
+        for product in association.products
+    ]
 
 
 def _by_filter(
@@ -132,7 +159,7 @@ def _by_filter(
             continue
         groups.setdefault(key, []).append((each, keywords))
     return [
-        MosaicInput(*mosaic_name([h for _, h in group]), tuple(e.name for e, _ in group))
+        MosaicInput(*mosaic_name([h for _, h in group]), tuple(e.path for e, _ in group))
         for group in groups.values()
     ]
 

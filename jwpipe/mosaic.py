@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from jwpipe.exposure import IMAGE, ExposureError, header
+from jwpipe.exposure import IMAGE, ExposureError, Header, header
 from jwpipe.hooks import apply_hooks
 from jwpipe.inputs import mosaic_name
 from jwpipe.params import check_steps, resolve
@@ -22,7 +22,7 @@ from jwpipe.pipeline import Settings, crds_parameters
 from jwpipe.provenance import COMPLETE, FAILED, SKIPPED, record
 from jwpipe.refs import References, select
 from jwpipe.stage3 import IMAGE3
-from jwpipe.stage3.outlier_detection import Outliers, detect_outliers
+from jwpipe.stage3.outlier_detection import Outliers, detect_outliers, mask_thresholds
 from jwpipe.stage3.resample import resample_exposures
 from jwpipe.stage3.skymatch import match_sky
 from jwpipe.stage3.source_catalog import make_catalog
@@ -45,20 +45,33 @@ class Solved:
     notes: tuple[str, ...] = ()
 
 
-def parameters_of(exposures: Sequence[xr.Dataset], settings: Settings) -> dict[str, Params]:
-    """The parameters of all steps of image3.
+def parameters_of(
+    exposures: Sequence[xr.Dataset], settings: Settings, alone: str = ""
+) -> dict[str, Params]:
+    """The parameters of all steps of image3; all but the step ``alone``, if one is named, are left out.
 
     Raises
     ------
     ExposureError
-        Where there are no exposures.
+        Where there are no exposures, or one is no calibrated image.
     ParameterError
         For unknown or forbidden parameters.
     """
     if not exposures:
         raise ExposureError("image3: no exposures to combine; give at least one calibrated image")
     check_image(exposures)
-    layers = crds_parameters(PIPELINE, IMAGE3, header(exposures[0]), settings)
+    parameters = parameters_for(header(exposures[0]), settings)
+    if not alone:
+        return parameters
+    return {
+        name: params.model_copy(update={"skip": name != alone})
+        for name, params in parameters.items()
+    }
+
+
+def parameters_for(keywords: Header, settings: Settings) -> dict[str, Params]:
+    """The parameters of all steps of image3 for exposures, or a mosaic, with these keywords."""
+    layers = crds_parameters(PIPELINE, IMAGE3, keywords, settings)
     return resolve(PIPELINE, IMAGE3, (*layers, *settings.layers))
 
 
@@ -76,6 +89,10 @@ def check_image(exposures: Sequence[xr.Dataset]) -> None:
             raise ExposureError(
                 f"{name}: image3: SCI has dimensions {dims}, expected {IMAGE}; "
                 "integrations are combined by detector1 (_rate), then calibrated by image2 (_cal)"
+            )
+        if "wht" in exposure:
+            raise ExposureError(
+                f"{name}: image3: this is a mosaic; expected calibrated exposures (_cal), which image2 makes"
             )
         if exposure.attrs.get("wcs") is None:
             raise ExposureError(f"{name}: image3: no WCS; run image2 on the exposure first")
@@ -142,11 +159,19 @@ def _sky_matched(exposures: list[xr.Dataset], params: Any) -> Solved:
     return Solved(done, notes)
 
 
-def clean(exposures: Sequence[xr.Dataset], params: Any) -> Outliers:
-    """The exposures with outliers flagged, lazily."""
+def clean(
+    exposures: Sequence[xr.Dataset], params: Any, *, solve_thresholds: bool = False
+) -> Outliers:
+    """The exposures with outliers flagged, lazily.
+
+    The weight below which pixels are left out of the comparison is a statistic of each group's whole image. With
+    ``solve_thresholds`` it is computed now, and a cutout needs no more than the pixels under it.
+    """
     if params.skip:
         return Outliers(_recorded(exposures, "outlier_detection", params, SKIPPED, SKIP), SKIP)
-    found = detect_outliers([apply_hooks(e, params.pre_hooks) for e in exposures], params)
+    exposures = [apply_hooks(e, params.pre_hooks) for e in exposures]
+    thresholds = mask_thresholds(exposures, params) if solve_thresholds else None
+    found = detect_outliers(exposures, params, thresholds=thresholds)
     status = SKIPPED if found.reason else COMPLETE
     flagged = [apply_hooks(exposure, params.post_hooks) for exposure in found.exposures]
     done = _recorded(flagged, "outlier_detection", params, status, found.reason)
@@ -173,16 +198,16 @@ def build_mosaic(
     check_steps(settings.layers, {step.name for step in IMAGE3})
     parameters = parameters_of(exposures, settings)
     solved = solve(exposures, parameters)
-    cleaned = clean(solved.exposures, parameters["outlier_detection"])
+    cleaned = clean(solved.exposures, parameters["outlier_detection"], solve_thresholds=True)
     name = name or mosaic_name([header(exposure) for exposure in exposures])[0]
     return combine(cleaned.exposures, parameters["resample"], name), solved
 
 
-def catalog_references(mosaic: xr.Dataset, settings: Settings) -> References:
-    """The references of source_catalog for a mosaic."""
+def catalog_references(keywords: Header, settings: Settings) -> References:
+    """The references of source_catalog for a mosaic of exposures with these keywords."""
     types = catalog_step.reference_types
     return select(
-        header(mosaic),
+        keywords,
         types,
         overrides=settings.overrides,
         folders=settings.refs,
@@ -191,17 +216,32 @@ def catalog_references(mosaic: xr.Dataset, settings: Settings) -> References:
     )
 
 
+def check_references(keywords: Header, settings: Settings) -> None:
+    """Choose the references that the catalogue of a mosaic of exposures with these keywords will need.
+
+    Raises
+    ------
+    jwpipe.refs.MissingReferences
+        Listing all that no source has.
+    """
+    parameters = parameters_for(keywords, settings)
+    if not (parameters["resample"].skip or parameters["source_catalog"].skip):
+        catalog_references(keywords, settings)
+
+
 def catalog(
     mosaic: xr.Dataset, references: References, params: Any
 ) -> tuple[QTable | None, xr.Dataset | None, tuple[str, ...]]:
     """The catalogue and segmentation map of a mosaic, and notes; computes its pixels.
 
-    Where there is nothing to list both are ``None`` and a note says why.
+    Where there is nothing to list both are ``None`` and a note says why. Hooks after the step get the catalogue.
     """
+    mosaic = apply_hooks(mosaic, params.pre_hooks)
     found = make_catalog(mosaic, references, params)
     notes = [*found.warnings, *([found.reason] if found.reason else [])]
     segments = None if found.segments is None else _segmentation(mosaic, found.segments)
-    return found.table, segments, tuple(f"source_catalog: {note}" for note in notes)
+    table = found.table if found.table is None else apply_hooks(found.table, params.post_hooks)
+    return table, segments, tuple(f"source_catalog: {note}" for note in notes)
 
 
 def _segmentation(mosaic: xr.Dataset, labels: np.ndarray) -> xr.Dataset:
@@ -216,6 +256,6 @@ def build_catalog(
 ) -> tuple[QTable | None, xr.Dataset | None, tuple[str, ...]]:
     """``catalog`` with the parameters and references that the settings give."""
     check_steps(settings.layers, {step.name for step in IMAGE3})
-    layers = crds_parameters(PIPELINE, IMAGE3, header(mosaic), settings)
-    params = resolve(PIPELINE, IMAGE3, (*layers, *settings.layers))["source_catalog"]
-    return catalog(mosaic, catalog_references(mosaic, settings), params)
+    keywords = header(mosaic)
+    params = parameters_for(keywords, settings)["source_catalog"]
+    return catalog(mosaic, catalog_references(keywords, settings), params)

@@ -24,6 +24,8 @@ from jwpipe.provenance import COMPLETE, SKIPPED, STATUS_KEYWORDS, record
 from jwpipe.refs import References, select
 from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
+DONE = "done before"
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -125,7 +127,7 @@ def _with_hooked_steps(
     yield from (_planned(each, each.params(), keywords) for each in steps_among(params.pre_hooks))
     own = without_steps(params)
     if step.name in done and not params.skip:
-        yield Planned(step, own, "done before")
+        yield Planned(step, own, DONE)
     else:
         yield _planned(step, own, keywords)
     yield from (_planned(each, each.params(), keywords) for each in steps_among(params.post_hooks))
@@ -219,7 +221,8 @@ def run_steps(
             assert isinstance(step, ExposureStep)
             exposure = step.function(exposure, prepared.references, running[0].params)
         for p in segment:
-            exposure = _recorded(exposure, p, prepared.references)
+            if p.reason != DONE:
+                exposure = _recorded(exposure, p, prepared.references)
         exposure = apply_hooks(exposure, segment[-1].params.post_hooks)
         if keep is not None and segment[-1].params.save_results and segment[-1].runs:
             keep(segment[-1].step.name, exposure)
@@ -334,42 +337,3 @@ def _recorded(exposure: xr.Dataset, planned: Planned, references: References) ->
         references={kind: references[kind] for kind in kinds},
         sources=references.sources,
     )
-
-
-def run_alone(step: AnyStep, exposure: xr.Dataset, settings: Settings) -> xr.Dataset:
-    """The lazy exposure after one step that was asked for by name: ``skip`` does not count.
-
-    A step that works on the products of ramp_fit takes a rate or rateints exposure.
-    """
-    asked = Settings(
-        settings.refs,
-        settings.overrides,
-        (*settings.layers, {step.name: {"skip": False}}),
-        settings.crds,
-    )
-    product = exposure.attrs.get("product", "")
-    reads = step.reads if isinstance(step, Step) else ()
-    if not any(name.startswith(f"{product}.") for name in reads):
-        return run_steps(prepare("", (step,), exposure, asked))
-    named = exposure.assign({f"{product}.{name}": exposure[name] for name in exposure})
-    return split(run_steps(prepare("", (step,), named, asked)), product)
-
-
-def split(exposure: xr.Dataset, product: str) -> xr.Dataset:
-    """One product of ramp_fit (``rate`` or ``rateints``) as an exposure of its own.
-
-    Raises
-    ------
-    ExposureError
-        Where ramp_fit did not run.
-    """
-    prefix = f"{product}."
-    names = {str(n): str(n).removeprefix(prefix) for n in exposure if str(n).startswith(prefix)}
-    if not names:
-        raise ExposureError(
-            f"{header(exposure).filename}: no {product} was made, since ramp_fit did not run; "
-            "the result is a ramp"
-        )
-    found = exposure[list(names)].rename(names)
-    tables = exposure.attrs.get("tables", {}) if product == "rateints" else {}
-    return found.assign_attrs({**exposure.attrs, "product": product, "tables": tables})

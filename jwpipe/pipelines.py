@@ -9,13 +9,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import xarray as xr
 
-from jwpipe.exposure import ExposureError, Header, header
+from jwpipe.dq import Group
+from jwpipe.exposure import CUBE, RAMP_VARIABLES, ExposureError, Header, header
 from jwpipe.exptypes import CORONAGRAPHY, DARKS, GUIDER, IMAGES, exposure_type, is_time_series
-from jwpipe.pipeline import Prepared, run_steps, split
+from jwpipe.hooks import apply_hooks
+from jwpipe.pipeline import Planned, Prepared, Settings, prepare, run_steps
 from jwpipe.provenance import COMPLETE, SKIPPED, record
-from jwpipe.step import AnyStep, ExposureStep
+from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
 Products = dict[str, xr.Dataset]
 Keep = Callable[[str, xr.Dataset], None]
@@ -55,12 +58,25 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
     return MIRI if keywords["INSTRUME"] == "MIRI" else NEAR_INFRARED
 
 
+def flag_not_finite(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray]:
+    """Flag samples (i, g, y, x) that are NaN or infinite, so that no step counts with them."""
+    return (np.where(np.isfinite(sci), groupdq, groupdq | np.uint8(Group.DO_NOT_USE)),)
+
+
+NOT_FINITE = Step("not_finite", flag_not_finite, ("sci", "groupdq"), ("groupdq",))
+"""Goes before stage 1 where raw ramps are floating-point numbers: the archive's are integers."""
+
+
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
+    raw = prepared.exposure
+    if raw["sci"].dtype.kind == "f" and raw.attrs.get("product") == "uncal":
+        steps = (Planned(NOT_FINITE, Params(), ""), *prepared.steps)
+        prepared = Prepared(raw, steps, prepared.references)
     if keep is not None:
         _keep_dark(prepared)
     result = run_steps(prepared, keep)
-    return rate_products(result) or {"ramp": result.assign_attrs(product="ramp")}
+    return rate_products(result) or {"ramp": as_stored(result).assign_attrs(product="ramp")}
 
 
 def rate_products(exposure: xr.Dataset) -> Products:
@@ -100,9 +116,10 @@ def image2_steps(keywords: Header) -> tuple[AnyStep, ...]:
 
 def image2_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``cal`` and, for single images of the sky, a quick-look ``i2d``; ``calints`` for integrations."""
-    *calibrate, resample = prepared.steps
+    place = [planned.step.name for planned in prepared.steps].index("resample")
+    calibrate, (resample, *after) = prepared.steps[:place], prepared.steps[place:]
     _keep_background(prepared, keep)
-    result = run_steps(Prepared(prepared.exposure, tuple(calibrate), prepared.references), keep)
+    result = run_steps(Prepared(prepared.exposure, calibrate, prepared.references), keep)
     suffix = "calints" if "integration" in result["sci"].dims else "cal"
     result = result.assign_attrs(product=suffix)
     reason = resample.reason
@@ -111,9 +128,14 @@ def image2_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     if reason:
         return {suffix: record(result, "resample", SKIPPED, reason=reason)}
     assert isinstance(resample.step, ExposureStep)
-    quick_look = resample.step.function(result, prepared.references, resample.params)
+    image = apply_hooks(result, resample.params.pre_hooks)
+    quick_look = resample.step.function(image, prepared.references, resample.params)
     quick_look = record(quick_look, "resample", COMPLETE, parameters=resample.params.own())
-    return {suffix: result, "i2d": quick_look}
+    quick_look = apply_hooks(quick_look, resample.params.post_hooks)
+    return {
+        suffix: result,
+        "i2d": run_steps(Prepared(quick_look, tuple(after), prepared.references)),
+    }
 
 
 def _keep_background(prepared: Prepared, keep: Keep | None) -> None:
@@ -124,6 +146,44 @@ def _keep_background(prepared: Prepared, keep: Keep | None) -> None:
     assert isinstance(params, BackgroundParams)
     if keep is not None and prepared.steps[0].runs and params.save_combined_background:
         keep("combinedbackground", combined_background(prepared.exposure, params))
+
+
+def check_input(pipeline: str, exposure: xr.Dataset) -> None:
+    """Refuse what a pipeline does not take.
+
+    Raises
+    ------
+    ExposureError
+        Saying what the exposure is and what is expected.
+    """
+    check_axes(pipeline, exposure)
+    keywords = header(exposure)
+    calibrated = keywords.get("S_PHOTOM") == COMPLETE or "Jy" in str(keywords.get("BUNIT"))
+    if pipeline == "image2" and calibrated:
+        raise ExposureError(_not_taken(pipeline, exposure, "is calibrated already"))
+
+
+def check_axes(pipeline: str, exposure: xr.Dataset) -> None:
+    """Refuse images where ramps are worked on, and ramps where images are.
+
+    Raises
+    ------
+    ExposureError
+        Saying what the exposure is and what is expected.
+    """
+    axes = tuple(map(str, exposure["sci"].dims))
+    if ("group" in axes) != (pipeline == "detector1"):
+        raise ExposureError(_not_taken(pipeline, exposure, f"has dimensions {', '.join(axes)}"))
+
+
+def _not_taken(pipeline: str, exposure: xr.Dataset, what: str) -> str:
+    product = exposure.attrs.get("product") or "exposure"
+    expected = " or ".join(f"_{suffix}" for suffix in PIPELINES[pipeline].inputs)
+    origin = "the archive has" if pipeline == "detector1" else "detector1 makes"
+    return (
+        f"{header(exposure).filename}: {pipeline}: this {product} {what}; "
+        f"expected {expected}, which {origin}"
+    )
 
 
 def next_input(products: Products) -> xr.Dataset:
@@ -150,3 +210,73 @@ PIPELINES = {
         "count rates to calibrated images (cal, calints, i2d)",
     ),
 }
+
+
+def prepare_alone(step: AnyStep, exposure: xr.Dataset, settings: Settings) -> Prepared:
+    """One step that was asked for by name: ``skip`` does not count, nor whether it was done before.
+
+    A step that works on the products of ramp_fit takes a rate or rateints exposure.
+    """
+    layers = (*settings.layers, {step.name: {"skip": False}})
+    asked = Settings(settings.refs, settings.overrides, layers, settings.crds)
+    product = exposure.attrs.get("product", "")
+    reads = step.reads if isinstance(step, Step) else ()
+    if any(name.startswith(f"{product}.") for name in reads):
+        exposure = exposure.assign({f"{product}.{name}": exposure[name] for name in exposure})
+    return prepare("", (step,), exposure, asked)
+
+
+def run_alone(prepared: Prepared) -> Products:
+    """The lazy results of a step alone, by suffix; of ramp_fit the rates."""
+    result = run_steps(prepared)
+    step, product = prepared.steps[0].step.name, prepared.exposure.attrs.get("product", "")
+    if product in ("rate", "rateints") and any(str(n).startswith(f"{product}.") for n in result):
+        return {step: split(result, product).assign_attrs(product=step)}
+    return rate_products(result) or results_of(step, result)
+
+
+def results_of(step: str, exposure: xr.Dataset) -> Products:
+    """What a step leaves as products of its own, by suffix; names are those of the JWST calibration pipeline."""
+    rates = list(rate_products(exposure).values())
+    if rates:
+        names = ("0_ramp_fit", "1_ramp_fit") if step == "ramp_fit" else (step, f"{step}ints")
+        return {
+            name: rate.assign_attrs(product=name) for name, rate in zip(names, rates, strict=True)
+        }
+    suffix = {"bkg_subtract": "bsub", "resample": "i2d"}.get(step, step)
+    if suffix == "bsub" and exposure["sci"].dims == CUBE:
+        suffix = "bsubints"
+    return {suffix: as_stored(exposure).assign_attrs(product=suffix)}
+
+
+def as_stored(exposure: xr.Dataset) -> xr.Dataset:
+    """A ramp with all its flags, its pixels in the type that they have after stage 1."""
+    if "group" not in exposure["sci"].dims:
+        return exposure
+    for name in ("pixeldq", "groupdq"):
+        if name not in exposure:
+            like = exposure["sci"] if name == "groupdq" else exposure["sci"][0, 0]
+            kind = RAMP_VARIABLES[name].dtype
+            exposure = exposure.assign({name: xr.zeros_like(like, kind).assign_attrs({})})
+    wanted = {n: RAMP_VARIABLES[str(n)].dtype for n in exposure if n in RAMP_VARIABLES}
+    return exposure.assign({n: exposure[n].astype(kind, copy=False) for n, kind in wanted.items()})
+
+
+def split(exposure: xr.Dataset, product: str) -> xr.Dataset:
+    """One product of ramp_fit (``rate`` or ``rateints``) as an exposure of its own.
+
+    Raises
+    ------
+    ExposureError
+        Where ramp_fit did not run.
+    """
+    prefix = f"{product}."
+    names = {str(n): str(n).removeprefix(prefix) for n in exposure if str(n).startswith(prefix)}
+    if not names:
+        raise ExposureError(
+            f"{header(exposure).filename}: no {product} was made, since ramp_fit did not run; "
+            "the result is a ramp"
+        )
+    found = exposure[list(names)].rename(names)
+    tables = exposure.attrs.get("tables", {}) if product == "rateints" else {}
+    return found.assign_attrs({**exposure.attrs, "product": product, "tables": tables})

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dask
+import dask.array as da
 import numpy as np
 import xarray as xr
 
+from jwpipe import mosaic as image3
+from jwpipe.build import build, check, settings_of
 from jwpipe.chain import Bound, total_halo
 from jwpipe.chunks import row_blocks, strip_rows
 from jwpipe.exposure import ExposureError, header
-from jwpipe.inputs import ExposureInput, collect
+from jwpipe.inputs import ExposureInput, MosaicInput, collect
 from jwpipe.io import open as open_exposure
 from jwpipe.io import product_name
-from jwpipe.params import resolve
+from jwpipe.params import ParameterError
 from jwpipe.pipeline import Planned, Prepared, bind, prepare, reference_types
-from jwpipe.pipelines import PIPELINES, Products, next_input
-from jwpipe.refs import MissingReferences, RefArray
+from jwpipe.pipelines import PIPELINES
+from jwpipe.refs import MissingReferences, RefArray, References
 from jwpipe.refs.array import MappedPixels
-from jwpipe.request import MOSAIC, Request, all_steps, find_step
-from jwpipe.step import AnyStep, Step
+from jwpipe.request import MOSAIC, Request
+from jwpipe.stage3.placement import TILE
+from jwpipe.stage3.tiles import BATCH
+from jwpipe.step import Params, Step
 
 STRIPS_ALIVE = 6
 """Arrays of a strip's size that a chain of kernels holds at once: inputs, results and scratch."""
+
+PLANES_OF_SUMS = 10
+"""Planes of 4 bytes that the sums of one exposure on a tile hold: values, weights, variances, context."""
+
+CATALOGUE_PLANES = 12
+"""Planes of 4 bytes that source_catalog holds of the whole mosaic: image, errors, background, filtered image, map."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +53,7 @@ class StepRow:
 
 @dataclass(frozen=True)
 class Plan:
-    """What would happen to one input."""
+    """What would happen to one input in one pipeline."""
 
     name: str
     pipeline: str
@@ -64,83 +76,138 @@ class ReferenceRow:
     problem: str = ""
 
 
-def plan_request(request: Request, workers: int | None) -> list[Plan]:
-    """The plans of all units of a run; a unit that cannot run has its error."""
+@dataclass
+class _Planner:
+    """The plans of a run as they are made; ``threads`` tasks run at once in a process."""
+
+    request: Request
+    threads: int
+    built: dict[str, xr.Dataset] = field(default_factory=dict)
+
+    def exposure(self, unit: ExposureInput) -> list[Plan]:
+        """The plans of an exposure, one for each pipeline; tasks and products are told with the last one."""
+        if self.request.lists_sources:
+            return [self._catalogue(unit)]
+        found = build(self.request, unit)
+        self.built[unit.path] = found.result
+        plans = []
+        for number, (name, prepared) in enumerate(found.stages, 1):
+            last = number == len(found.stages)
+            plans.append(
+                Plan(
+                    unit.name,
+                    name,
+                    [_row(planned, prepared) for planned in prepared.steps],
+                    _chunks(prepared.exposure),
+                    _tasks(found.written or [found.result]) if last else 0,
+                    predicted_memory(prepared, self.threads),
+                    self._names(found.written, unit.name) if last else [],
+                )
+            )
+        return plans
+
+    def mosaic(self, unit: MosaicInput) -> Plan:
+        """The plan of a mosaic, as if its exposures were aligned already."""
+        exposures = [_unread(self.built[path]) for path in unit.members if path in self.built]
+        settings = self.request.settings
+        parameters = image3.parameters_of(exposures, settings, self.request.single)
+        rows = self._rows(parameters, header(exposures[0]))
+        saved = [
+            each.assign_attrs(product=step)
+            for step in ("tweakreg", "skymatch")
+            if step in (*self.request.save, self.request.single) or parameters[step].save_results
+            for each in exposures
+        ]
+        cleaned = image3.clean(exposures, parameters["outlier_detection"])
+        written = [] if cleaned.reason else [*cleaned.exposures, *cleaned.intermediate]
+        products = self._names([*saved, *written], asn_id=unit.asn_id)
+        tasks, size = _tasks([*saved, *written]), 0
+        if not parameters["resample"].skip:
+            result = image3.combine(exposures, parameters["resample"], unit.name)
+            tasks, size = tasks + _tasks([result]), result["sci"].size
+            products += self._names([result])
+            if not parameters["source_catalog"].skip:
+                products += self._catalogue_names(result)
+        memory = _own_peak() + mosaic_bytes(len(exposures), self.threads, size)
+        outcome = next((row for row in rows if row.name == "outlier_detection"), None)
+        if cleaned.reason and outcome is not None:
+            rows[rows.index(outcome)] = StepRow(outcome.name, cleaned.reason, {}, {})
+        return Plan(unit.name, MOSAIC, rows, _tiles(exposures, size), tasks, memory, products)
+
+    def _catalogue(self, unit: ExposureInput) -> Plan:
+        mosaic = open_exposure(unit.path)
+        parameters = image3.parameters_for(header(mosaic), self.request.settings)
+        rows = self._rows({"source_catalog": parameters["source_catalog"]}, header(mosaic))
+        size = mosaic["sci"].size
+        memory = _own_peak() + mosaic_bytes(0, self.threads, size)
+        names = self._catalogue_names(mosaic)
+        return Plan(unit.name, "source_catalog", rows, _chunks(mosaic), 0, memory, names)
+
+    def _rows(self, parameters: Mapping[str, Params], keywords: Any) -> list[StepRow]:
+        rows = []
+        for name, params in parameters.items():
+            files = {}
+            if name == "source_catalog" and not params.skip:
+                references = image3.catalog_references(keywords, self.request.settings)
+                files = {kind: file.name if file else "N/A" for kind, file in references.items()}
+            rows.append(StepRow(name, image3.SKIP if params.skip else "", _changed(params), files))
+        return rows
+
+    def _names(
+        self, exposures: Sequence[xr.Dataset], name: str = "", asn_id: str = ""
+    ) -> list[str]:
+        return [
+            product_name(
+                name or each.attrs["filename"],
+                each.attrs["product"],
+                asn_id=asn_id,
+                extension=f".{self.request.form}",
+            )
+            for each in exposures
+        ]
+
+    def _catalogue_names(self, mosaic: xr.Dataset) -> list[str]:
+        name = mosaic.attrs["filename"]
+        return [
+            product_name(name, "cat", extension=".ecsv"),
+            product_name(name, "segm", extension=f".{self.request.form}"),
+        ]
+
+
+def plan_request(request: Request, threads: int = 1) -> list[Plan]:
+    """The plans of all units of a run of ``threads`` tasks at once in a process.
+
+    A unit that cannot run has its error.
+    """
     work = collect(request)
-    plans = [Plan(name, "input", error=problem) for name, problem in work.problems]
+    plans = [Plan(Path(name).name, "input", error=problem) for name, problem in work.problems]
+    planner = _Planner(request, threads)
+    stage = request.single or ",".join(request.per_exposure)
     for unit in work.exposures:
         try:
-            plans += _exposure_plans(unit, request, workers or 1)
-        except (ExposureError, OSError) as error:
-            plans.append(Plan(unit.name, ",".join(request.per_exposure), error=str(error)))
+            check(request, unit)
+            plans += planner.exposure(unit)
+        except (ExposureError, ParameterError, OSError) as error:
+            plans.append(Plan(unit.name, stage, error=str(error)))
     for mosaic in work.mosaics:
-        steps = _combining_rows(request)
-        extension = f".{request.form}"
-        members = [
-            product_name(name, "crf", asn_id=mosaic.asn_id, extension=extension)
-            for name in mosaic.members
-        ]
-        own = (f"i2d{extension}", "cat.ecsv", f"segm{extension}")
-        products = [*members, *(f"{mosaic.name}_{suffix}" for suffix in own)]
-        plans.append(Plan(mosaic.name, MOSAIC, steps, products=products))
+        try:
+            plans.append(planner.mosaic(mosaic))
+        except (ExposureError, ParameterError, OSError) as error:
+            plans.append(Plan(mosaic.name, MOSAIC, error=str(error)))
     return plans
 
 
-def _exposure_plans(unit: ExposureInput, request: Request, workers: int) -> Iterator[Plan]:
-    exposure = open_exposure(unit.path)
-    names = request.per_exposure or ((request.single,) if request.single else ())
-    for name in names:
-        prepared = _prepared(name, exposure, request)
-        products = _products(name, prepared)
-        last = name == names[-1] and not request.combines
-        kept = products if last or name in request.save else {}
-        yield Plan(
-            unit.name,
-            name,
-            [_row(planned, prepared) for planned in prepared.steps],
-            _chunks(prepared.exposure),
-            sum(_tasks(each) for each in kept.values()) or _tasks(next_input(products)),
-            predicted_memory(prepared, workers),
-            [product_name(unit.name, suffix, extension=f".{request.form}") for suffix in kept],
-        )
-        exposure = next_input(products)
-
-
-def _prepared(name: str, exposure: xr.Dataset, request: Request) -> Prepared:
-    keywords = header(exposure)
-    steps: Sequence[AnyStep] = (
-        (find_step(name, keywords),) if request.single else PIPELINES[name].steps(keywords)
-    )
-    return prepare(name, steps, exposure, request.settings)
-
-
-def _products(name: str, prepared: Prepared) -> Products:
-    if name in PIPELINES:
-        return PIPELINES[name].build(prepared, None)
-    return {name: prepared.exposure}
-
-
 def _row(planned: Planned, prepared: Prepared) -> StepRow:
-    defaults = type(planned.params)().own()
-    changed = {k: v for k, v in planned.params.own().items() if v != defaults[k]}
-    files = {}
-    if planned.runs:
-        kinds = reference_types(planned, header(prepared.exposure))
-        found = {kind: prepared.references[kind] for kind in kinds}
-        files = {kind: file.name if file else "N/A" for kind, file in found.items()}
-    return StepRow(planned.step.name, planned.reason, changed, files)
+    kinds = reference_types(planned, header(prepared.exposure))
+    found = {kind: prepared.references[kind] for kind in kinds}
+    files = {kind: file.name if file else "N/A" for kind, file in found.items()}
+    return StepRow(planned.step.name, planned.reason, _changed(planned.params), files)
 
 
-def _combining_rows(request: Request) -> list[StepRow]:
-    steps = all_steps()[MOSAIC]
-    parameters = resolve(MOSAIC, steps, request.settings.layers)
-    rows = []
-    for step in steps:
-        params = parameters[step.name]
-        defaults = step.params().own()
-        changed = {k: v for k, v in params.own().items() if v != defaults[k]}
-        rows.append(StepRow(step.name, "skip = true" if params.skip else "", changed, {}))
-    return rows
+def _changed(params: Params) -> dict[str, Any]:
+    """The parameters that differ from the defaults."""
+    defaults = type(params)().own()
+    return {k: v for k, v in params.own().items() if v != defaults[k]}
 
 
 def _chunks(exposure: xr.Dataset) -> str:
@@ -151,19 +218,49 @@ def _chunks(exposure: xr.Dataset) -> str:
     return f"{shape} in {len(heights)} blocks of up to {max(heights)} rows"
 
 
-def _tasks(product: xr.Dataset) -> int:
-    (optimized,) = dask.optimize(product)
-    return len(dict(optimized.__dask_graph__()))
+def _tiles(exposures: Sequence[xr.Dataset], size: int) -> str:
+    return (
+        f"{len(exposures)} exposures, {size / 1e6:.3g} million pixels in tiles of {TILE} x {TILE}"
+    )
 
 
-def predicted_memory(prepared: Prepared, workers: int) -> int:
-    """Peak resident bytes of a process that runs ``workers`` tasks of the pipeline's pixel steps at once."""
+def _unread(exposure: xr.Dataset) -> xr.Dataset:
+    """The exposure with pixels that are there at once: what it takes to make them is planned by itself."""
+    return exposure.assign(
+        {
+            name: v.copy(data=da.zeros(v.shape, v.dtype, chunks=da.asarray(v.data).chunks))
+            for name, v in exposure.data_vars.items()
+        }
+    )
+
+
+class _Nowhere:
+    """Takes the place of a file."""
+
+    def __setitem__(self, region: Any, block: Any) -> None:
+        """Nothing."""
+
+
+def _tasks(products: Sequence[xr.Dataset]) -> int:
+    """Tasks that compute and write the products together."""
+    arrays = [da.asarray(v.data) for each in products for v in each.data_vars.values()]
+    if not arrays:
+        return 0
+    stored = da.store(arrays, [_Nowhere()] * len(arrays), lock=False, compute=False)
+    graphs = [dict(each.__dask_graph__()) for each in dask.optimize(*stored)]
+    return len(set().union(*graphs))
+
+
+def _own_peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def predicted_memory(prepared: Prepared, threads: int) -> int:
+    """Peak resident bytes of a process that runs ``threads`` tasks of the pipeline's pixel steps at once."""
     keywords = header(prepared.exposure)
     running = [p for p in prepared.steps if p.runs and isinstance(p.step, Step)]
     bound = [bind(p, prepared.references, keywords) for p in running]
-    baseline = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    task = task_bytes(prepared.exposure, bound)
-    return baseline + workers * task + cached_bytes(bound)
+    return _own_peak() + threads * task_bytes(prepared.exposure, bound) + cached_bytes(bound)
 
 
 def task_bytes(exposure: xr.Dataset, bound: Sequence[Bound]) -> int:
@@ -190,25 +287,52 @@ def cached_bytes(bound: Sequence[Bound]) -> int:
     )
 
 
+def mosaic_bytes(exposures: int, threads: int, size: int) -> int:
+    """Bytes that a process holds for a mosaic of ``size`` pixels: tiles being summed, or its sources being found."""
+    tile = min(size, TILE * TILE) * 4 * PLANES_OF_SUMS
+    return max(threads * tile * (1 + min(exposures, BATCH)), size * 4 * CATALOGUE_PLANES)
+
+
 def _arrays(bound: Sequence[Bound]) -> list[RefArray]:
     return [array for each in bound for array in each.references if isinstance(array, RefArray)]
 
 
 def list_references(request: Request) -> list[ReferenceRow]:
-    """The references of every input for the pipelines asked for, as far as they can be known without running."""
-    rows = []
-    for unit in collect(request).exposures:
-        exposure = open_exposure(unit.path)
-        for name in request.per_exposure:
-            try:
-                references = _prepared(name, exposure, request).references
-            except MissingReferences as error:
-                rows += [ReferenceRow(unit.name, problem=str(error))]
-                continue
-            rows += [
-                ReferenceRow(
-                    unit.name, kind, file.name if file else "N/A", references.sources[kind]
-                )
-                for kind, file in references.items()
-            ]
+    """The references of every input for the pipelines asked for, from the one on that takes it."""
+    work = collect(request)
+    rows = [ReferenceRow(name, problem=problem) for name, problem in work.problems]
+    for unit in work.exposures:
+        try:
+            rows += _references_of(request, unit)
+        except ExposureError as error:
+            rows.append(ReferenceRow(unit.name, problem=str(error)))
     return rows
+
+
+def _references_of(request: Request, unit: ExposureInput) -> list[ReferenceRow]:
+    exposure, settings = open_exposure(unit.path), settings_of(request, unit)
+    keywords, rows = header(exposure), []
+    for name in _remaining(request, exposure):
+        try:
+            if name == MOSAIC:
+                found: References = image3.catalog_references(keywords, settings)
+            else:
+                found = prepare(
+                    name, PIPELINES[name].steps(keywords), exposure, settings
+                ).references
+        except MissingReferences as error:
+            rows.append(ReferenceRow(unit.name, problem=str(error)))
+            continue
+        rows += [
+            ReferenceRow(unit.name, kind, file.name if file else "N/A", found.sources[kind])
+            for kind, file in found.items()
+        ]
+    return list(dict.fromkeys(rows))
+
+
+def _remaining(request: Request, exposure: xr.Dataset) -> list[str]:
+    """The pipelines that an exposure has not been through."""
+    product = exposure.attrs["product"]
+    made = {"rate": 1, "rateints": 1, "cal": 2, "calints": 2, "crf": 2, "i2d": 2}.get(product, 0)
+    done = [*PIPELINES][:made]
+    return [name for name in request.pipelines if name not in done]

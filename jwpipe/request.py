@@ -8,10 +8,20 @@ from itertools import pairwise
 from pathlib import Path
 
 from jwpipe.exposure import Header
+from jwpipe.hooks import import_function
 from jwpipe.io.save import Format
-from jwpipe.params import Layer, ParameterError, check_steps, from_file, from_settings, nearest
+from jwpipe.params import (
+    Layer,
+    ParameterError,
+    check_steps,
+    from_file,
+    from_settings,
+    nearest,
+    resolve,
+)
 from jwpipe.pipeline import Settings
 from jwpipe.pipelines import PIPELINES
+from jwpipe.refs.keywords import KNOWN_TYPES
 from jwpipe.step import AnyStep
 
 MOSAIC = "image3"
@@ -20,7 +30,7 @@ ORDER = (*PIPELINES, MOSAIC)
 
 @dataclass(frozen=True)
 class Request:
-    """One run. ``single`` is the step's name where a step alone is run, and ``pipelines`` is empty then."""
+    """One run. ``single`` is the step's name where a step alone is run, and ``pipelines`` has its pipeline then."""
 
     pipelines: tuple[str, ...]
     single: str
@@ -37,14 +47,21 @@ class Request:
 
     @property
     def combines(self) -> bool:
-        """Whether a mosaic is built."""
-        return MOSAIC in self.pipelines
+        """Whether exposures are worked on together."""
+        return MOSAIC in self.pipelines and not self.lists_sources
+
+    @property
+    def lists_sources(self) -> bool:
+        """Whether mosaics are given, to list their sources."""
+        return self.single == "source_catalog"
 
     @property
     def takes(self) -> tuple[str, ...]:
         """The products that the run starts from, best first."""
-        if self.single:
-            return ()
+        if self.lists_sources:
+            return ("i2d",)
+        if self.single == "gain_scale":
+            return PIPELINES["image2"].inputs
         first = self.pipelines[0]
         return ("cal",) if first == MOSAIC else PIPELINES[first].inputs
 
@@ -93,7 +110,9 @@ def find_step(name: str, keywords: Header) -> AnyStep:
 
 
 def parse_pipelines(text: str) -> tuple[tuple[str, ...], str]:
-    """The pipelines that ``text`` names, or the one step.
+    """The pipelines that ``text`` names, or the pipeline of one step and that step (``jump``, ``image3.resample``).
+
+    A step that several pipelines have is the first one's, unless its pipeline is named.
 
     Raises
     ------
@@ -101,12 +120,14 @@ def parse_pipelines(text: str) -> tuple[tuple[str, ...], str]:
         For unknown names and for pipelines out of order.
     """
     names = [part.strip().removeprefix("calwebb_") for part in text.split(",")]
-    steps = {step for each in step_names().values() for step in each}
+    steps = {step: (home,) for home, own in reversed(step_names().items()) for step in own}
+    for home, own in step_names().items():
+        steps |= {f"{home}.{step}": (home,) for step in own}
     if len(names) == 1 and names[0] in steps:
-        return (), names[0]
+        return steps[names[0]], names[0].rpartition(".")[2]
     for name in names:
         if name not in ORDER:
-            hint = nearest(name, [*ORDER, *steps])
+            hint = nearest(name, [*ORDER, *(step for step in steps if "." not in step)])
             raise ParameterError(f"no pipeline or step {name!r}; {hint}")
     places = [ORDER.index(name) for name in names]
     if places != list(range(places[0], places[0] + len(places))):
@@ -122,8 +143,37 @@ def _overrides(texts: Sequence[str]) -> dict[str, str]:
         kind, equals, path = text.partition("=")
         if not (kind and equals and path):
             raise ParameterError(f"--override {text!r}: expected TYPE=FILE or TYPE=N/A")
-        pairs[kind.strip().lower()] = path
+        kind = kind.strip().lower()
+        if kind not in KNOWN_TYPES and not kind.startswith("pars-"):
+            raise ParameterError(
+                f"--override {text!r}: no such reference type; {nearest(kind, KNOWN_TYPES)}"
+            )
+        if path.upper() != "N/A" and not Path(path).is_file():
+            raise ParameterError(
+                f"--override {text!r}: no such file; check the name, or N/A to do without"
+            )
+        pairs[kind] = path
     return pairs
+
+
+def _folders(names: Sequence[str | Path]) -> tuple[Path, ...]:
+    for name in names:
+        if not Path(name).is_dir():
+            raise ParameterError(
+                f"--refs {name}: no such folder; give one that holds reference files"
+            )
+    return tuple(Path(name) for name in names)
+
+
+def _check_parameters(pipelines: Sequence[str], single: str, layers: Sequence[Layer]) -> None:
+    """Refuse what no exposure could be run with: unknown parameters, forbidden values, hooks that are not there."""
+    steps = all_steps()
+    for name in pipelines:
+        own = [step for step in steps[name] if not single or step.name == single]
+        for params in resolve("" if single else name, own, layers).values():
+            for hook in (*params.pre_hooks, *params.post_hooks):
+                if isinstance(hook, str):
+                    import_function(hook)
 
 
 def request_of(
@@ -154,8 +204,9 @@ def request_of(
     layers.append({name: {"skip": True} for name in skip})
     layers.append(steps or {})
     check_steps(layers, known)
-    check_steps([{name: {} for name in save}], {*known, *pipelines})
-    settings = Settings(tuple(Path(each) for each in refs), _overrides(overrides), tuple(layers))
+    check_steps([{name: {} for name in save}], known if single else {*known, *pipelines})
+    _check_parameters(pipelines, single, layers)
+    settings = Settings(_folders(refs), _overrides(overrides), tuple(layers))
     return Request(pipelines, single, tuple(inputs), Path(output), settings, frozenset(save), form)
 
 

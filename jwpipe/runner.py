@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
@@ -18,19 +18,20 @@ from typing import Any, Protocol
 import xarray as xr
 
 from jwpipe import mosaic as image3
-from jwpipe.cluster import Executor, connect
+from jwpipe.build import Built, build, check, has_pixels, is_image, without_pixels
+from jwpipe.cluster import Executor, SchedulerError, connect
 from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
 from jwpipe.io import Pending, product_name, store
 from jwpipe.io import open as open_exposure
 from jwpipe.io import prepare as prepare_product
 from jwpipe.io.save import Format
+from jwpipe.mosaic import SKIP
 from jwpipe.params import Layer, ParameterError
-from jwpipe.pipeline import Settings, prepare, run_alone
-from jwpipe.pipelines import PIPELINES, Products, next_input, rate_products
 from jwpipe.provenance import sealed
-from jwpipe.request import Request, find_step, request_of
+from jwpipe.request import Request, request_of
 from jwpipe.stage3.tweakreg import write_table
+from jwpipe.step import Params
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,9 @@ class Watcher(Protocol):
     def start(self, label: str) -> None:
         """A stage begins."""
 
+    def phase(self, name: str) -> None:
+        """A part of the stage begins."""
+
     def advance(self, done: int, total: int) -> None:
         """Tasks are finished."""
 
@@ -69,6 +73,9 @@ class Silent:
     """Tells nobody."""
 
     def start(self, label: str) -> None:
+        """Nothing."""
+
+    def phase(self, name: str) -> None:
         """Nothing."""
 
     def advance(self, done: int, total: int) -> None:
@@ -133,6 +140,11 @@ def message_of(failure: Exception, name: str, stage: str) -> str:
     """What to tell the user: known errors speak for themselves."""
     if isinstance(failure, ExposureError | ParameterError):
         return str(failure)
+    if type(failure).__name__ == "KilledWorker":
+        return (
+            f"{name}: {stage}: several workers died computing it, most likely for want of memory; "
+            f"give workers more memory or fewer threads ({failure})"
+        )
     return f"{name}: {stage}: {type(failure).__name__}: {failure}"
 
 
@@ -155,22 +167,59 @@ class Runner:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def everything(self, work: Work) -> list[Outcome]:
-        """All exposures, then all mosaics."""
-        outcomes = [
-            self._guarded(each.name, self.stage, self._exposure, each) for each in work.exposures
-        ]
+        """All exposures, then all mosaics; what lacks references is refused before anything runs."""
+        refused = {each.path: self._refused(each.name, check, each) for each in work.exposures}
+        exposures = [each for each in work.exposures if refused[each.path] is None]
+        mosaics, outcomes = [], [outcome for outcome in refused.values() if outcome]
+        for each in work.mosaics:
+            outcome = self._refused(each.name, self._check_mosaic, each)
+            if outcome is None:
+                mosaics.append(each)
+            else:
+                outcomes.append(outcome)
+        if self.request.combines and not self.request.save:
+            wanted = {path for each in mosaics for path in each.members}
+            exposures = [each for each in exposures if each.path in wanted]
+        outcomes += [self._processed(each) for each in exposures]
         outcomes += [
-            self._guarded(each.name, "image3", self._mosaic, each) for each in work.mosaics
+            self._guarded(each.name, self.request.single or "image3", self._mosaic, each)
+            for each in mosaics
         ]
-        return [outcome for outcome in outcomes if outcome.written or outcome.error]
+        return [outcome for outcome in outcomes if outcome.stage]
 
     @property
     def stage(self) -> str:
-        """What is done with each exposure, for the report."""
-        return self.request.single or ",".join(self.request.per_exposure) or "open"
+        """What is done with each exposure, for the report; nothing where mosaics take it as it is."""
+        if self.request.combines:
+            return ",".join(self.request.per_exposure)
+        return self.request.single or ",".join(self.request.pipelines)
+
+    def _processed(self, unit: ExposureInput) -> Outcome:
+        if self.stage:
+            return self._guarded(unit.name, self.stage, self._exposure, unit)
+        self.calibrated[unit.path] = build(self.request, unit).result
+        return Outcome(unit.name, "")
+
+    def _refused(
+        self, name: str, look: Callable[[Request, Any], None], unit: Any
+    ) -> Outcome | None:
+        """The outcome of a unit of work that cannot be done."""
+        try:
+            look(self.request, unit)
+        except Exception as failure:
+            logger.debug("%s refused", name, exc_info=True)
+            error = message_of(failure, name, self.stage)
+            self.watcher.note(error)
+            return Outcome(name, self.stage or "image3", error=error)
+        return None
+
+    def _check_mosaic(self, request: Request, unit: MosaicInput) -> None:
+        """Choose the references that the mosaic's catalogue will need."""
+        if not request.single:
+            image3.check_references(header(open_exposure(unit.members[0])), request.settings)
 
     def _guarded(
-        self, name: str, stage: str, work: Callable[[Any], list[Path]], unit: Any
+        self, name: str, stage: str, work: Callable[[Any, list[Path]], None], unit: Any
     ) -> Outcome:
         """The outcome of one unit of work, whatever happens in it."""
         started = time.perf_counter()
@@ -178,147 +227,155 @@ class Runner:
         written: list[Path] = []
         error = ""
         try:
-            written = work(unit)
+            work(unit, written)
+        except SchedulerError:
+            raise
         except Exception as failure:
             logger.debug("%s failed", name, exc_info=True)
             error = message_of(failure, name, stage)
         self.watcher.finish(error)
         return Outcome(name, stage, tuple(written), time.perf_counter() - started, error)
 
-    def _exposure(self, unit: ExposureInput) -> list[Path]:
-        saved: list[xr.Dataset] = []
-        exposure = open_exposure(unit.path)
-        if self.request.single:
-            return self._write(self._single(exposure))
-        products: Products = {exposure.attrs["product"]: exposure}
-        for name in self.request.per_exposure:
-            products = self._products(name, next_input(products), unit, saved)
-            last = name == self.request.per_exposure[-1] and not self.request.combines
-            if last or name in self.request.save:
-                saved += products.values()
-        written = self._write(saved)
+    def _exposure(self, unit: ExposureInput, written: list[Path]) -> None:
+        if self.request.lists_sources:
+            written += self._catalog_of(unit)
+            return
+        built = build(self.request, unit)
+        for _, prepared in built.stages if self.request.single else ():
+            self._tell(
+                f"{unit.name}: {p.step.name}: {p.reason}" for p in prepared.steps if p.reason
+            )
+        written += self._write(built.written, name=unit.name)
         if self.request.combines:
-            self.calibrated[unit.name] = self._kept(next_input(products))
-        return written
+            stored = dict(zip(map(id, built.written), written, strict=True))
+            self.calibrated[unit.path] = self._kept(built, stored.get(id(built.result)))
 
-    def _products(
-        self, name: str, exposure: xr.Dataset, unit: ExposureInput, saved: list[xr.Dataset]
-    ) -> Products:
-        pipeline = PIPELINES[name]
-        steps = pipeline.steps(header(exposure))
-        settings = self._settings(unit)
-        prepared = prepare(name, steps, exposure, settings)
-
-        def keep(step: str, result: xr.Dataset) -> None:
-            saved.append(result.assign_attrs(product=step))
-
-        return pipeline.build(prepared, keep)
-
-    def _settings(self, unit: ExposureInput) -> Settings:
-        """The run's settings, with the exposure's backgrounds and the steps to save."""
-        settings = self.request.settings
-        layers: list[Layer] = [{step: {"save_results": True} for step in self.request.save}]
-        if unit.backgrounds:
-            layers.append({"bkg_subtract": {"bkg_list": tuple(map(str, unit.backgrounds))}})
-        return Settings(
-            settings.refs, settings.overrides, (*layers, *settings.layers), settings.crds
-        )
-
-    def _single(self, exposure: xr.Dataset) -> list[xr.Dataset]:
-        """What one step makes: its product, of ramp_fit the rates."""
-        step = find_step(self.request.single, header(exposure))
-        result = run_alone(step, exposure, self.request.settings)
-        rates = rate_products(result)
-        return list(rates.values()) or [result.assign_attrs(product=step.name)]
-
-    def _write(self, exposures: Sequence[xr.Dataset], asn_id: str = "") -> list[Path]:
+    def _write(
+        self, exposures: Sequence[xr.Dataset], asn_id: str = "", name: str = ""
+    ) -> list[Path]:
         """Store all products in one graph, so that what they share is computed once."""
-        if not exposures:
-            return []
         form = self.request.form
-        paths = [self._path(exposure, asn_id) for exposure in exposures]
+        paths = [self._path(exposure, asn_id, name) for exposure in exposures]
         return self._store(
             [
                 prepare_product(sealed(exposure), path, format=form)
                 for exposure, path in zip(exposures, paths, strict=True)
-            ]
+            ],
+            exposures,
         )
 
-    def _store(self, products: Sequence[Pending]) -> list[Path]:
-        return store(products, lambda value: self.executor.compute([value], self.watcher.advance))
+    def _store(self, products: Sequence[Pending], exposures: Sequence[xr.Dataset]) -> list[Path]:
+        """Give the products their names once they are complete and have something in them."""
+        images = [each for each in exposures if is_image(each)]
 
-    def _path(self, exposure: xr.Dataset, asn_id: str = "") -> Path:
+        def compute(value: Any) -> None:
+            values = [value, *(has_pixels(image) for image in images)]
+            _, *good = self.executor.compute(values, self.watcher.advance)
+            for image, usable in zip(images, good, strict=True):
+                if not usable:
+                    raise ExposureError(without_pixels(image))
+
+        return store(products, compute) if products else []
+
+    def _path(self, exposure: xr.Dataset, asn_id: str = "", name: str = "") -> Path:
         name = product_name(
-            exposure.attrs["filename"],
+            name or exposure.attrs["filename"],
             exposure.attrs["product"],
             asn_id=asn_id,
             extension=f".{self.request.form}",
         )
         return self.request.output / name
 
-    def _kept(self, exposure: xr.Dataset) -> xr.Dataset:
-        """A calibrated exposure, computed: in memory while there is room, else in the scratch folder."""
-        self._kept_bytes += exposure.nbytes
-        if self._kept_bytes <= MEMORY_FOR_INTERMEDIATES:
-            (kept,) = self.executor.persist([exposure], self.watcher.advance)
-            return kept
-        if self._scratch is None:
-            self.request.output.mkdir(parents=True, exist_ok=True)
-            self._scratch = Path(mkdtemp(prefix=".jwpipe-", dir=self.request.output))
-        path = self._scratch / f"{exposure.attrs['filename']}_cal.fits"
-        self._store([prepare_product(exposure, path)])
-        return open_exposure(path).assign_attrs(filename=exposure.attrs["filename"])
+    def _kept(self, built: Built, path: Path | None) -> xr.Dataset:
+        """A calibrated exposure to be read again: where it is written, in memory, or else in the scratch folder."""
+        exposure = built.result
+        name = exposure.attrs["filename"]
+        if path is None:
+            self._kept_bytes += exposure.nbytes
+            if self._kept_bytes <= MEMORY_FOR_INTERMEDIATES:
+                return self._persisted(exposure)
+            if self._scratch is None:
+                self.request.output.mkdir(parents=True, exist_ok=True)
+                self._scratch = Path(mkdtemp(prefix=".jwpipe-", dir=self.request.output))
+            target = self._scratch / f"{name}_cal.fits"
+            (path,) = self._store([prepare_product(exposure, target)], [exposure])
+        return open_exposure(path).assign_attrs(filename=name)
 
-    def _mosaic(self, unit: MosaicInput) -> list[Path]:
+    def _persisted(self, exposure: xr.Dataset) -> xr.Dataset:
+        (kept,) = self.executor.persist([exposure], self.watcher.advance)
+        (usable,) = self.executor.compute([has_pixels(kept)])
+        if not usable:
+            raise ExposureError(without_pixels(kept))
+        return kept
+
+    def _mosaic(self, unit: MosaicInput, written: list[Path]) -> None:
         """Solve, clean, combine and list sources; written exposures are read back, so that memory stays bounded."""
         exposures = self._mosaic_members(unit)
-        parameters = image3.parameters_of(exposures, self.request.settings)
+        parameters = image3.parameters_of(exposures, self.request.settings, self.request.single)
         saved: list[xr.Dataset] = []
 
         def keep(step: str, results: Sequence[xr.Dataset]) -> None:
-            if step in self.request.save or parameters[step].save_results:
+            asked = step in (*self.request.save, self.request.single)
+            if asked or parameters[step].save_results:
                 saved.extend(each.assign_attrs(product=step) for each in results)
 
+        self._phase(parameters, "tweakreg", "skymatch")
         solved = image3.solve(exposures, parameters, self.request.output, keep)
         self._tell(solved.notes)
-        written = self._write(saved)
+        written += self._write(saved, unit.asn_id)
+        self._phase(parameters, "outlier_detection")
         cleaned = image3.clean(solved.exposures, parameters["outlier_detection"])
         flagged = list(cleaned.exposures)
-        if not cleaned.reason:
+        if cleaned.reason:
+            self._tell([f"outlier_detection: {cleaned.reason}"] if cleaned.reason != SKIP else [])
+        else:
             paths = self._write([*flagged, *cleaned.intermediate], unit.asn_id)
             flagged = [open_exposure(path) for path in paths[: len(flagged)]]
             written += paths
         if parameters["resample"].skip:
-            return written
+            return
+        self._phase(parameters, "resample")
         mosaic = image3.combine(flagged, parameters["resample"], unit.name, unit.association)
         (path,) = self._write([mosaic])
-        return [*written, path, *self._catalog(open_exposure(path), parameters["source_catalog"])]
+        written.append(path)
+        self._phase(parameters, "source_catalog")
+        if not parameters["source_catalog"].skip:
+            written += self._catalog(open_exposure(path), parameters["source_catalog"])
+
+    def _phase(self, parameters: Mapping[str, Params], *steps: str) -> None:
+        running = [name for name in steps if not parameters[name].skip]
+        if running and not self.request.single:
+            self.watcher.phase(", ".join(running))
 
     def _mosaic_members(self, unit: MosaicInput) -> list[xr.Dataset]:
-        failed = [name for name in unit.members if name not in self.calibrated]
+        failed = [Path(path).name for path in unit.members if path not in self.calibrated]
         if failed:
             self.watcher.note(f"{unit.name}: without {', '.join(failed)}, which failed")
         attrs = {
-            name: {
-                "tweakreg_catalog": str(unit.catalogs.get(name, "")) or None,
-                "group_id": unit.groups.get(name),
+            path: {
+                "tweakreg_catalog": str(unit.catalogs.get(path, "")) or None,
+                "group_id": unit.groups.get(path),
             }
-            for name in unit.members
+            for path in unit.members
         }
         return [
-            self.calibrated[name].assign_attrs({k: v for k, v in attrs[name].items() if v})
-            for name in unit.members
-            if name in self.calibrated
+            self.calibrated[path].assign_attrs({k: v for k, v in attrs[path].items() if v})
+            for path in unit.members
+            if path in self.calibrated
         ]
 
-    def _tell(self, notes: Sequence[str]) -> None:
+    def _tell(self, notes: Iterable[str]) -> None:
         for note in notes:
             self.watcher.note(note)
 
+    def _catalog_of(self, unit: ExposureInput) -> list[Path]:
+        """The catalogue of a mosaic that is given."""
+        mosaic = open_exposure(unit.path)
+        parameters = image3.parameters_for(header(mosaic), self.request.settings)
+        return self._catalog(mosaic, parameters["source_catalog"])
+
     def _catalog(self, mosaic: xr.Dataset, params: Any) -> list[Path]:
-        if params.skip:
-            return []
-        references = image3.catalog_references(mosaic, self.request.settings)
+        references = image3.catalog_references(header(mosaic), self.request.settings)
         table, segments, notes = image3.catalog(mosaic, references, params)
         self._tell(notes)
         if table is None:
