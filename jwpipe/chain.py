@@ -197,8 +197,8 @@ class Chain:
         inner = within(rows, wide[0]), within(columns, wide[1])
         return {name: array[(..., *inner)] for name, array in state.items()}
 
-    def gather(self, bound: Bound, *operands: Any) -> tuple[np.ndarray, ...]:
-        """Run the steps before ``bound`` on the frame's edges and reduce what is there."""
+    def side(self, bound: Bound, name: str, *operands: Any) -> State:
+        """Run the steps before ``bound`` on one edge of the frame."""
         border = bound.step.border
         assert border is not None
         whole_rows, whole_columns = slice(0, self.ny), slice(0, self.nx)
@@ -209,9 +209,7 @@ class Chain:
             "left": (whole_rows, slice(0, width)),
             "right": (whole_rows, slice(self.nx - width, self.nx)),
         }
-        before = self.before(bound)
-        sides = {side: before.region(operands, *regions[side]) for side in border.sides}
-        return border.reduce(sides, **bound.keywords)
+        return self.before(bound).region(operands, *regions[name])
 
     def part(self, bound: Bound, number: int, rows: slice, found: Any, *operands: Any) -> Any:
         """What a round of the survey of ``bound`` makes of ``rows``; ``operands`` as of ``block``."""

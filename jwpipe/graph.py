@@ -20,7 +20,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from jwpipe.chain import Bound, Chain, Source, bare
+from jwpipe.chain import Bound, Chain, Source, State, bare
 from jwpipe.chunks import row_blocks
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
 from jwpipe.io.fitsarray import FitsArray
@@ -145,15 +145,26 @@ def _gathering(
             tasks, keys[bound.step.name] = _survey(chain, bound, blocked, heights, earlier, name)
             layer |= tasks
             continue
+        assert bound.step.border is not None
         operands: list[Any] = []
         for value in inputs:
             if isinstance(value, da.Array):
                 value = value.rechunk(value.shape)
                 dependencies.append(value)
             operands.append(_key(value, 0))
+        sides = {side: (f"{side}-{name}", 0) for side in bound.step.border.sides}
+        for side, key in sides.items():
+            layer[key] = (partial(chain.side, bound, side), *operands, *earlier)
         keys[bound.step.name] = key = (f"edges-{name}", 0)
-        layer[key] = (partial(chain.gather, bound), *operands, *earlier)
+        layer[key] = (partial(_reduced, bound, tuple(sides)), *sides.values())
     return layer, keys
+
+
+def _reduced(bound: Bound, names: tuple[str, ...], *sides: State) -> tuple[np.ndarray, ...]:
+    """What a border step makes of the frame's edges."""
+    border = bound.step.border
+    assert border is not None
+    return border.reduce(dict(zip(names, sides, strict=True)), **bound.keywords)
 
 
 def _survey(

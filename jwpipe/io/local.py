@@ -1,12 +1,15 @@
-"""Boxes of an image in a local file, read by position and decoded piece by piece.
+"""Boxes of an image in a local file, decoded piece by piece.
 
-Mapping the file would cost a page fault every few rows, and its pages would count as memory of the process.
+Whole rows are read by position: mapping the file would cost a page fault every few rows, and its pages would count
+as memory of the process. Narrow columns are mapped, plane by plane.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -15,8 +18,6 @@ from jwpipe.numerics.byteorder import Decode
 
 PIECE = 1 << 18
 """Bytes read at once, so that they are decoded while they are in the cache."""
-BAND = 1 << 20
-"""Bytes of whole rows read at once where only some of their columns are wanted."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,31 @@ class LocalImage:
             self._read_run(first, pixels[index].reshape(-1), scratch)
 
     def _read_columns(self, box: tuple[slice, ...], pixels: np.ndarray) -> None:
-        """Bands of whole rows, cut to the columns wanted."""
-        width = self.shape[-1]
-        height = max(1, BAND // (width * self.itemsize))
-        for top in range(0, pixels.shape[-2], height):
-            target = pixels[..., top : top + height, :]
-            first = box[-2].start + top
-            rows = slice(first, first + target.shape[-2])
-            band = np.empty((*target.shape[:-1], width), pixels.dtype)
-            self.read((*box[:-2], rows, slice(0, width)), band)
-            target[:] = band[..., box[-1]]
+        """Some columns, plane by plane: few of the bytes on the way from the first to the last are wanted."""
+        *_, ny, nx = self.shape
+        *outer, rows, columns = box
+        for place, plane in zip(
+            np.ndindex(pixels.shape[:-2]),
+            product(*(range(part.start, part.stop) for part in outer)),
+            strict=True,
+        ):
+            number = np.ravel_multi_index(plane, self.shape[:-2]) if plane else 0
+            first = (int(number) * ny + rows.start) * nx
+            self._read_mapped(first, nx, columns, pixels[place])
+
+    def _read_mapped(self, first: int, width: int, columns: slice, pixels: np.ndarray) -> None:
+        """Columns of the rows of ``width`` pixels from pixel ``first`` on; what is not wanted is never copied."""
+        start = self.offset + first * self.itemsize
+        size = pixels.shape[0] * width * self.itemsize
+        if start + size > os.fstat(self.file).st_size:
+            raise OSError("the file ends before its pixels do")
+        page = start - start % mmap.ALLOCATIONGRANULARITY
+        mapped = mmap.mmap(self.file, start - page + size, access=mmap.ACCESS_READ, offset=page)
+        raw = np.frombuffer(mapped, np.uint8, size, start - page).reshape(pixels.shape[0], -1)
+        wanted = raw[:, columns.start * self.itemsize : columns.stop * self.itemsize]
+        part = np.empty(pixels.size, pixels.dtype)
+        self.decode(wanted.reshape(-1), part)
+        pixels[:] = part.reshape(pixels.shape)
 
     def _read_run(self, first: int, pixels: np.ndarray, scratch: np.ndarray) -> None:
         step = scratch.size // self.itemsize

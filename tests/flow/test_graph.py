@@ -77,7 +77,8 @@ def exposure_of(array):
 
 def test_blocks_and_strips_equal_the_whole(pixels, chain):
     whole = Chain(chain, 520, 24, ("sci",), ("sci",))
-    edges = whole.gather(chain[2], pixels)
+    sides = {name: whole.side(chain[2], name, pixels) for name in ("top", "left")}
+    edges = edge_levels(sides)
     (result,) = whole.block(slice(0, 520), pixels, edges)
     np.testing.assert_allclose(result, expected(pixels), rtol=1e-5)
 
