@@ -56,13 +56,12 @@ def _listing(folder: Path) -> Iterator[Stamp]:
     for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
-            path = Path(parent, name)
-            if name.endswith(SUFFIXES) and path.is_file():
+            if name.endswith(SUFFIXES) and (path := Path(parent, name)).is_file():
                 yield stamp(path)
 
 
-def references_of(folder: Path, reftype: str) -> tuple[Stamp, ...]:
-    """The references of a type in a folder and its subfolders; headers are read once per process.
+def references_in(folder: Path) -> Mapping[str, tuple[Stamp, ...]]:
+    """The references in a folder and its subfolders by type; headers are read once per process.
 
     Raises
     ------
@@ -71,15 +70,15 @@ def references_of(folder: Path, reftype: str) -> tuple[Stamp, ...]:
     """
     if not folder.is_dir():
         raise ReferenceRefused(f"{folder}: no such folder of references; check --refs")
-    return _index(tuple(_listing(folder))).get(reftype, ())
+    return _index(tuple(_listing(folder)))
 
 
-def find(folder: Path, reftype: str, exposure: Header) -> str | None:
-    """The path of the best reference of a type in a folder, ``None`` where none matches."""
+def best_of(files: Sequence[Stamp], reftype: str, exposure: Header) -> str | None:
+    """The path of the best reference among ``files`` of a type, ``None`` where none matches."""
     date = observed(exposure)
     candidates = [
         each
-        for file in references_of(folder, reftype)
+        for file in files
         if (each := _candidate(file, reftype, exposure)) is not None and each.useafter <= date
     ]
     if not candidates:

@@ -162,12 +162,13 @@ def _take_overrides(
 
 
 def _take_folder(search: _Search, kinds: list[str], folder: Path) -> None:
+    references = in_folder.references_in(folder)
     for kind in kinds:
-        path = in_folder.find(folder, kind, search.exposure)
+        others = references.get(kind, ())
+        path = in_folder.best_of(others, kind, search.exposure)
         if path is not None:
             search.take(kind, path, f"folder {folder}")
             continue
-        others = in_folder.references_of(folder, kind)
         reasons = [in_folder.mismatches(file, kind, search.exposure) for file in others[:3]]
         search.blame(
             kind, f"{folder}: {len(others)} of this type; {'; '.join(reasons)}".strip("; ")
