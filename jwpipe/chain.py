@@ -87,7 +87,7 @@ def within(inner: slice, outer: slice) -> slice:
 
 
 def _operand(name: str, state: State) -> Any:
-    """A kernel's input; flags that the exposure does not carry yet start as zeros."""
+    """A variable at this point; flags that the exposure does not carry yet start as zeros."""
     key = bare(name)
     if key not in state and not name.endswith("?") and key in ("groupdq", "pixeldq"):
         shape = state["sci"].shape
@@ -299,7 +299,7 @@ class Chain:
         if not results:
             height = rows.stop - rows.start
             for name in self.outputs:
-                part = state[name]
+                part = _operand(name, state)
                 results.append(np.empty((*part.shape[:-2], height, self.nx), part.dtype))
         for name, result in zip(self.outputs, results, strict=True):
-            result[..., target, :] = state[name][..., inner, :]
+            result[..., target, :] = _operand(name, state)[..., inner, :]
