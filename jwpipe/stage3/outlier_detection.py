@@ -15,7 +15,7 @@ import xarray as xr
 from pydantic import Field, field_validator
 
 from jwpipe.dq import Pixel
-from jwpipe.stage3.outlier_graph import Plain, Resampled
+from jwpipe.stage3.outlier_graph import Detection, Plain, Resampled
 from jwpipe.stage3.placement import TILE
 from jwpipe.stage3.tiles import fill_value
 from jwpipe.step import CombiningStep, Params
@@ -146,10 +146,29 @@ class Outliers:
     intermediate: tuple[xr.Dataset, ...] = ()
 
 
-def detect_outliers(
+def mask_thresholds(
     exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, *, side: int = TILE
+) -> tuple[float, ...] | None:
+    """The weights below which pixels of each resampled group are masked, computed now.
+
+    Each is a statistic of its group's whole image. With them given, flagging a part of the sky needs only the pixels
+    there. ``None`` where nothing is resampled.
+    """
+    if len(exposures) < 2 or not params.resample_data:
+        return None
+    detection = Resampled(exposures, params, side)
+    detection.prepare()
+    return detection.solved()
+
+
+def detect_outliers(
+    exposures: Sequence[xr.Dataset],
+    params: OutlierDetectionParams,
+    *,
+    side: int = TILE,
+    thresholds: Sequence[float] | None = None,
 ) -> Outliers:
-    """Flag outliers in a set of overlapping images, lazily.
+    """Flag outliers in a set of overlapping images, lazily; ``thresholds`` are those of ``mask_thresholds``.
 
     DQ gets OUTLIER and DO_NOT_USE; where DO_NOT_USE is set, or any of SCI, ERR and the variances is
     NaN, all of them become NaN and DO_NOT_USE is set. Fewer than two exposures are left as they are.
@@ -163,7 +182,11 @@ def detect_outliers(
         return Outliers(
             list(exposures), f"{len(exposures)} exposure; outliers need at least two to compare"
         )
-    detection = (Resampled if params.resample_data else Plain)(exposures, params, side)
+    detection: Detection = (
+        Resampled(exposures, params, side, thresholds)
+        if params.resample_data
+        else Plain(exposures, params, side)
+    )
     detection.prepare()
     saved = detection.intermediate() if params.save_intermediate_results else ()
     return Outliers(detection.flagged(), "", saved)

@@ -136,9 +136,14 @@ class Resampled(Detection):
     """The median of resampled groups, blotted back."""
 
     def __init__(
-        self, exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, side: int
+        self,
+        exposures: Sequence[xr.Dataset],
+        params: OutlierDetectionParams,
+        side: int,
+        thresholds: Sequence[float] | None = None,
     ) -> None:
         super().__init__(exposures, params, side)
+        self.thresholds = thresholds
         self.drizzler = Drizzler.plan(exposures, output_grid(exposures), side)
         self.recipe = Recipe(params.kernel, params.pixfrac, 1.0, params.weight_type, self.bad)
         self.token = self.drizzler.token(self.recipe, params.model_dump_json())
@@ -158,22 +163,36 @@ class Resampled(Detection):
 
     def prepare(self) -> None:
         """See `Detection`."""
-        stacks: dict[tuple[int, int], list[tuple[Key, Key]]] = {index: [] for index in self.tiles}
+        stacks: dict[tuple[int, int], list[tuple[Key, Key | float]]] = {
+            index: [] for index in self.tiles
+        }
         for g in range(len(self.groups)):
             images = self._group_tiles(g, f"group-{self.token}")
-            weighed = images
-            if not self.params.in_memory:
-                weighed = self._group_tiles(g, f"weigh-{self.token}")
-            threshold = (f"threshold-{self.token}", g)
-            self.graph.tasks[threshold] = (
-                weight_threshold, self.params.maskpt, list(weighed.values())
-            )  # fmt: skip
+            threshold = self._threshold(g, images)
             for index, key in images.items():
                 stacks[index].append((key, threshold))
         for index, stack in stacks.items():
             shape = self.tiles[index].box.shape
             images_, thresholds = [k for k, _ in stack], [t for _, t in stack]
             self.graph.tasks[self._median_key(index)] = (median_tile, shape, images_, thresholds)
+
+    def _threshold(self, g: int, images: Mapping[tuple[int, int], Key]) -> Key | float:
+        """The weight below which pixels of a group are masked, or the task that finds it."""
+        if self.thresholds is not None:
+            return self.thresholds[g]
+        weighed = images
+        if not self.params.in_memory:
+            weighed = self._group_tiles(g, f"weigh-{self.token}")
+        key = (f"threshold-{self.token}", g)
+        self.graph.tasks[key] = (weight_threshold, self.params.maskpt, list(weighed.values()))
+        return key
+
+    def solved(self) -> tuple[float, ...]:
+        """The thresholds of all groups, computed now; ``prepare`` was called before."""
+        name, count = f"thresholds-{self.token}", len(self.groups)
+        make = {(name, g): (np.atleast_1d, (f"threshold-{self.token}", g)) for g in range(count)}
+        array = self.graph.array(name, make, ((1,) * count,), np.float64)
+        return tuple(array.compute().tolist())
 
     def _median_key(self, index: tuple[int, int]) -> Key:
         return (f"median-{self.token}", *index)
