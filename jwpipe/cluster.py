@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import dask
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 POLL_SECONDS = 0.5
+SETTLE_SECONDS = 30
 ANSWER_TIMEOUT = "15s"
 WORKER_TIMEOUT = 60
 UNFINISHED = ("waiting", "no-worker", "queued", "processing")
@@ -38,13 +41,19 @@ class Executor:
 
     def compute(self, values: Sequence[Any], progress: Progress | None = None) -> tuple[Any, ...]:
         """The computed ``values``; ``progress(done, total)`` is called as tasks finish."""
-        with _Counter(progress):
+        with _Counter(progress), self._threads():
             return tuple(dask.compute(*values, optimize_graph=True))
 
     def persist(self, values: Sequence[Any], progress: Progress | None = None) -> tuple[Any, ...]:
         """``values`` with their chunks computed and kept where they were computed."""
-        with _Counter(progress):
+        with _Counter(progress), self._threads():
             return tuple(dask.persist(*values))
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Threads for one computation: when it is over, also by an error, none of them writes any more."""
+        with ThreadPoolExecutor(self.workers) as pool, dask.config.set(pool=pool):
+            yield
 
     def peak_memory(self) -> int:
         """Peak resident bytes of the largest process that computed."""
@@ -78,8 +87,12 @@ class ClusterExecutor(Executor):
     def compute(self, values: Sequence[Any], progress: Progress | None = None) -> tuple[Any, ...]:
         """The computed ``values``; raises what the tasks raised, `SchedulerError` where all workers are lost."""
         futures = self.client.compute(list(values))
-        self._follow(futures, progress)
-        return tuple(self.client.gather(futures))
+        try:
+            self._follow(futures, progress)
+            return tuple(self.client.gather(futures))
+        except BaseException:
+            self._settle(futures)
+            raise
 
     def persist(self, values: Sequence[Any], progress: Progress | None = None) -> tuple[Any, ...]:
         """``values`` with their chunks computed and kept on the workers."""
@@ -94,21 +107,25 @@ class ClusterExecutor(Executor):
         from distributed import wait
 
         total, alone = 0, 0.0
-        try:
-            while any(future.status == "pending" for future in futures):
-                try:
-                    wait(futures, timeout=POLL_SECONDS)
-                except TimeoutError:
-                    pending, workers = self._state()
-                    alone = 0.0 if workers else alone + POLL_SECONDS
-                    total = max(total, pending)
-                    if progress is not None and total:
-                        progress(total - pending, total)
-                    if alone > WORKER_TIMEOUT:
-                        raise _no_workers(self.client) from None
-        except KeyboardInterrupt:
+        while waiting := _pending(futures):
+            try:
+                wait(waiting, timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
+            except TimeoutError:
+                pending, workers = self._state()
+                alone = 0.0 if workers else alone + POLL_SECONDS
+                total = max(total, pending)
+                if progress is not None and total:
+                    progress(total - pending, total)
+                if alone > WORKER_TIMEOUT:
+                    raise _no_workers(self.client) from None
+
+    def _settle(self, futures: Sequence[Future]) -> None:
+        """Give up ``futures``, and wait until no worker writes for them any more."""
+        with suppress(OSError, SchedulerError):
             self.client.cancel(futures)
-            raise
+            until = time.monotonic() + SETTLE_SECONDS
+            while self._state()[0] and time.monotonic() < until:
+                time.sleep(POLL_SECONDS)
 
     def _state(self) -> tuple[int, int]:
         """Unfinished tasks, and workers, as the scheduler knows them."""
@@ -123,6 +140,12 @@ class ClusterExecutor(Executor):
     def peak_memory(self) -> int:
         """Peak resident bytes of the largest process: a worker or this one."""
         return max(_own_peak(), *self.client.run(_own_peak).values())
+
+
+def _pending(futures: Sequence[Future]) -> list[Future]:
+    """Those to wait for: none where one has failed."""
+    failed = any(future.status == "error" for future in futures)
+    return [] if failed else [future for future in futures if future.status == "pending"]
 
 
 def _state(dask_scheduler: Any) -> tuple[int, int]:

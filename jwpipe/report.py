@@ -177,7 +177,7 @@ def print_plan(plans: Sequence[Plan]) -> None:
             continue
         console.print(_steps_of(plan))
         console.print(f"  chunks    {plan.chunks}")
-        console.print(f"  tasks     {plan.tasks}")
+        console.print(f"  tasks     {plan.tasks or 'counted with the next pipeline'}")
         console.print(f"  memory    {plan.memory / MIB:.0f} MiB predicted peak per worker")
         for product in plan.products:
             console.print(f"  writes    {escape(str(product))}", soft_wrap=True)

@@ -254,15 +254,17 @@ class Runner:
         self, exposures: Sequence[xr.Dataset], asn_id: str = "", name: str = ""
     ) -> list[Path]:
         """Store all products in one graph, so that what they share is computed once."""
-        form = self.request.form
-        paths = [self._path(exposure, asn_id, name) for exposure in exposures]
-        return self._store(
-            [
-                prepare_product(sealed(exposure), path, format=form)
-                for exposure, path in zip(exposures, paths, strict=True)
-            ],
-            exposures,
-        )
+        products: list[Pending] = []
+        try:
+            for exposure in exposures:
+                path = self._path(exposure, asn_id, name)
+                draft = prepare_product(sealed(exposure), path, format=self.request.form)
+                products.append(draft)
+        except BaseException:
+            for product in products:
+                product.discard()
+            raise
+        return self._store(products, exposures)
 
     def _store(self, products: Sequence[Pending], exposures: Sequence[xr.Dataset]) -> list[Path]:
         """Give the products their names once they are complete and have something in them."""

@@ -23,7 +23,7 @@ from jwpipe.io.asdf_tree import Array, write_tree
 from jwpipe.io.cards import format_card, header_block, padded
 from jwpipe.io.fits_target import FitsTarget
 from jwpipe.io.keywords import header_cards
-from jwpipe.io.product import Pending, temporary_name, unwritable
+from jwpipe.io.product import Pending, temporary_name, writing
 from jwpipe.io.tables import table_content
 
 ORDER = (
@@ -204,15 +204,11 @@ def _formatted(cards: Sequence[Card]) -> Iterator[str]:
 
 def _lay_out(temporary: Path, path: Path, size: int, pieces: Sequence[tuple[int, bytes]]) -> None:
     """Make the file with everything but its pixels, and with its whole room reserved."""
-    try:
-        with temporary.open("wb", buffering=0) as file:
-            _reserve(file.fileno(), size)
-            for position, content in pieces:
-                file.seek(position)
-                file.write(content)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    with writing(temporary, path), temporary.open("wb", buffering=0) as file:
+        _reserve(file.fileno(), size)
+        for position, content in pieces:
+            file.seek(position)
+            file.write(content)
 
 
 def _reserve(file: int, size: int) -> None:

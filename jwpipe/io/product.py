@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -54,7 +55,26 @@ def remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(temporary: Path, path: Path) -> Iterator[None]:
+    """Leave nothing of ``temporary`` behind where writing fails or is interrupted.
+
+    Raises
+    ------
+    ExposureError
+        ``path`` cannot be written.
+    """
+    try:
+        yield
+    except BaseException as error:
+        remove(temporary)
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
+        raise
 
 
 def temporary_name(path: Path) -> Path:
@@ -68,6 +88,8 @@ def unwritable(path: Path, error: OSError) -> ExposureError:
         errno.ENOSPC: "the disk is full; free space or choose another output folder",
         errno.EDQUOT: "the disk quota is used up; free space or choose another output folder",
         errno.EACCES: "no permission to write into this folder; choose another output folder",
+        errno.EEXIST: "a file stands where the folder should be; choose another output folder",
+        errno.ENOTDIR: "a file stands where a folder should be; choose another output folder",
         errno.EROFS: "the file system is read-only; choose another output folder",
         errno.ENOENT: "the folder does not exist on the machine that writes; all workers must share the output folder",
     }

@@ -26,7 +26,7 @@ from jwpipe.exposure import ExposureError
 from jwpipe.io.asdf_tree import dump, parse
 from jwpipe.io.checks import check_exposure
 from jwpipe.io.chunking import Chunks, chunks_of
-from jwpipe.io.product import Pending, remove, temporary_name, unwritable
+from jwpipe.io.product import Pending, temporary_name, writing
 
 FORMAT = "jwpipe exposure"
 VERSION = 1
@@ -48,7 +48,7 @@ def prepare_zarr(exposure: xr.Dataset, path: Path) -> Pending:
     temporary = temporary_name(path)
     attributes = {"format": FORMAT, "version": VERSION} | encode(_plain_attributes(exposure.attrs))
     arrays, targets = [], []
-    try:
+    with writing(temporary, path):
         group = zarr.open_group(temporary, mode="w", zarr_format=3, attributes=attributes)
         for name, variable in exposure.data_vars.items():
             pixels = _aligned(da.asarray(variable.data))
@@ -63,9 +63,6 @@ def prepare_zarr(exposure: xr.Dataset, path: Path) -> Pending:
             )
             arrays.append(pixels)
             targets.append(ZarrTarget(target, temporary.absolute()))
-    except OSError as error:
-        remove(temporary)
-        raise unwritable(path, error) from error
     return Pending(path, temporary, tuple(arrays), tuple(targets))
 
 

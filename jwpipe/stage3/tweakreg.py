@@ -16,6 +16,7 @@ import xarray as xr
 from pydantic import Field
 
 from jwpipe.exposure import ExposureError, header
+from jwpipe.io.product import temporary_name, writing
 from jwpipe.stage3.alignment import ONE_GROUP, Alignment, Pointed, align, skipped
 from jwpipe.stage3.astrometry import (
     absolute_catalog,
@@ -249,13 +250,15 @@ def save_catalogs(
 
 def write_table(table: Table, path: Path) -> None:
     """Write ``table`` as ECSV or FITS, by the suffix of ``path``; the file appears complete or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.part")
+    draft = temporary_name(path)
     plain = table.copy()
     if path.suffix == ".fits":
         plain.meta = {}
-    plain.write(draft, format="fits" if path.suffix == ".fits" else "ascii.ecsv", overwrite=True)
-    draft.replace(path)
+    kind = "fits" if path.suffix == ".fits" else "ascii.ecsv"
+    with writing(draft, path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plain.write(draft, format=kind, overwrite=True)
+        draft.replace(path)
 
 
 def _with_keywords(exposure: xr.Dataset, part: str, **keywords: Any) -> xr.Dataset:
