@@ -27,12 +27,14 @@ class FitsTarget:
 
     def __setitem__(self, region: tuple[slice, ...], block: np.ndarray) -> None:
         starts = [part.indices(size)[0] for part, size in zip(region, self.shape, strict=True)]
+        pixels = stored(block, self.dtype).reshape(-1).view(np.uint8).data
+        places = [pixel for _, pixel in runs(self.shape, starts, block.shape)]
+        size = len(pixels) // max(1, len(places))
         with _opened(self.path) as file:
-            for index, pixel in runs(self.shape, starts, block.shape):
-                self._write(file, pixel, block[index])
+            for k, pixel in enumerate(places):
+                self._write(file, pixel, pixels[k * size : (k + 1) * size])
 
-    def _write(self, file: int, pixel: int, values: np.ndarray) -> None:
-        rest = stored(values, self.dtype).reshape(-1).view(np.uint8).data
+    def _write(self, file: int, pixel: int, rest: memoryview) -> None:
         position = self.offset + pixel * self.dtype.itemsize
         while rest:
             try:

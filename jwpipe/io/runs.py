@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
+from operator import mul
 
 
 def runs(
@@ -19,4 +20,9 @@ def runs(
     strides = [prod(shape[k + 1 :]) for k in range(len(shape))]
     first = sum(start * stride for start, stride in zip(starts, strides, strict=True))
     for index in product(*map(range, sizes[:axis])):
-        yield index, first + sum(n * stride for n, stride in zip(index, strides, strict=False))
+        yield index, first + _sumprod(index, strides)
+
+
+def _sumprod(index: Sequence[int], strides: Sequence[int]) -> int:
+    """The pixel at ``index``, counted through the flattened image."""
+    return sum(map(mul, index, strides))
