@@ -56,23 +56,27 @@ class AssignWcsParams(Params):
 def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsParams) -> xr.Dataset:
     """Give the exposure its ``wcs`` (gwcs), S_REGION and TAN-SIP keywords; pixels stay untouched.
 
+    Spectra get the keywords and arrays of their ``Solution``; images alone can be approximated by TAN-SIP.
+
     Raises
     ------
     ExposureError
         For exposure types that have no WCS, and pointing keywords that are missing or not
         finite.
     """
-    from jwpipe.wcs.fitswcs import s_region
+    from jwpipe.wcs.fitswcs import is_image, s_region
 
     keywords = header(exposure)
     family = family_of(keywords)
-    wcs = family.build(exposure, references, params)
-    sci = dict(exposure.attrs.get("sci", {}))
+    solution = family.build(exposure, references, params)
+    wcs = solution.wcs
+    sci = dict(exposure.attrs.get("sci", {})) | dict(solution.sci)
+    sci = {name: value for name, value in sci.items() if solution.sci.get(name, value) is not None}
     if (region := s_region(wcs) if family.on_sky else None) is not None:
         sci["S_REGION"] = region
-    if params.sip_approx and family.name == "imaging":
+    if params.sip_approx and is_image(wcs):
         sci = _approximated(sci, wcs, keywords, params)
-    return exposure.assign_attrs(wcs=wcs, sci=sci)
+    return exposure.assign(solution.variables).assign_attrs(wcs=wcs, sci=sci)
 
 
 def _approximated(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from gwcs import WCS
+from gwcs.coordinate_frames import CelestialFrame
 
 HIGHEST_DEGREE = 5
 """Polynomials of a higher degree gain nothing for these detectors, and lose digits."""
@@ -17,15 +18,24 @@ LINEAR = ("CDELT1", "CDELT2", "PC1_1", "PC1_2", "PC2_1", "PC2_2")
 SIP_KEYWORD = re.compile(r"[AB]P?_(ORDER|\d_\d)")
 
 
+def is_image(wcs: WCS) -> bool:
+    """Whether the WCS goes from pixels of a bounded frame to the sky and nothing else."""
+    return isinstance(wcs.output_frame, CelestialFrame) and wcs.bounding_box is not None
+
+
 def s_region(wcs: WCS) -> str | None:
     """Write the footprint as S_REGION: the corners of the bounding box, clockwise on the detector.
 
     ``None`` where a corner has no position on the sky.
     """
-    corners = np.array(wcs.footprint(center=False, axis_type="spatial"))
+    return polygon(np.array(wcs.footprint(center=False, axis_type="spatial")))
+
+
+def polygon(corners: np.ndarray) -> str | None:
+    """Write corners (n, 2) in degrees as S_REGION; ``None`` where one is not finite."""
     if not np.isfinite(corners).all():
         return None
-    corners[:, 0] %= 360
+    corners = np.column_stack([corners[:, 0] % 360, corners[:, 1]])
     return "POLYGON ICRS  " + " ".join(f"{value:.9f}" for value in corners.ravel())
 
 

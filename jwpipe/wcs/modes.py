@@ -1,12 +1,13 @@
 """Which family of modes an exposure's WCS belongs to: one file a family.
 
-Each family's module has ``build(exposure, references, params) -> WCS``: the light's way from the detector's pixels to
-the sky (and the wavelength), pure: headers and reference files in, a gwcs out.
+Each family's module has ``build(exposure, references, params)``: the light's way from the detector's pixels to the sky
+(and the wavelength), pure: headers and reference files in, a gwcs out, or a ``Solution`` where the product says more.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
     from jwpipe.refs import References
 
 
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The WCS of an exposure, with the SCI keywords (``None`` takes one out) and the arrays that come with it."""
+
+    wcs: WCS
+    sci: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, xr.DataArray] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class Family:
     """Modes whose WCS is built alike: the exposure types, their references, and the module that builds it."""
@@ -30,16 +40,19 @@ class Family:
     refs: tuple[str, ...]
     on_sky: bool = True
 
-    def build(self, exposure: xr.Dataset, references: References, params: Any) -> WCS:
-        """The WCS of an exposure."""
+    def build(self, exposure: xr.Dataset, references: References, params: Any) -> Solution:
+        """The WCS of an exposure, and what comes with it."""
         module = import_module(f"jwpipe.wcs.{self.name}")
-        wcs: WCS = module.build(exposure, references, params)
-        return wcs
+        found = module.build(exposure, references, params)
+        return found if isinstance(found, Solution) else Solution(found)
 
 
 def _types(instrument: str, *modes: str) -> frozenset[str]:
     return frozenset(f"{instrument}_{mode}" for mode in modes)
 
+
+NIRSPEC = ("camera", "collimator", "disperser", "fore", "fpa", "ote", "wavelengthrange")
+NIRSPEC_IFU = ("ifufore", "ifupost", "ifuslicer")
 
 FAMILIES = (
     Family(
@@ -49,6 +62,34 @@ FAMILIES = (
         | _types("MIR", "IMAGE", "TACQ", "TACONFIRM", "LYOT", "4QPM", "CORONCAL")
         | _types("FGS", "IMAGE", "FOCUS"),
         ("distortion", "filteroffset"),
+    ),
+    Family(
+        "nirspec",
+        _types("NRS", "FIXEDSLIT", "BRIGHTOBJ", "MSASPEC", "AUTOFLAT"),
+        (*NIRSPEC, "msa"),
+        on_sky=False,
+    ),
+    Family("nirspec", _types("NRS", "IFU"), (*NIRSPEC, *NIRSPEC_IFU, "chromcorr"), on_sky=False),
+    Family(
+        "nirspec",
+        _types(
+            "NRS",
+            "IMAGE",
+            "CONFIRM",
+            "FOCUS",
+            "MIMF",
+            "MSATA",
+            "TACONFIRM",
+            "TACQ",
+            "TASLIT",
+            "VERIFY",
+            "WATA",
+        ),
+        NIRSPEC,
+        on_sky=False,
+    ),
+    Family(
+        "nirspec", _types("NRS", "LAMP", "AUTOWAVE"), (*NIRSPEC, "msa", *NIRSPEC_IFU), on_sky=False
     ),
 )
 
