@@ -16,7 +16,6 @@ from pydantic import Field, field_validator
 
 from jwpipe.dq import Pixel
 from jwpipe.stage3.outlier_graph import Detection, Plain, Resampled
-from jwpipe.stage3.placement import TILE
 from jwpipe.stage3.tiles import fill_value
 from jwpipe.step import CombiningStep, Params
 
@@ -147,7 +146,7 @@ class Outliers:
 
 
 def mask_thresholds(
-    exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, *, side: int = TILE
+    exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, *, side: int | None = None
 ) -> tuple[float, ...] | None:
     """The weights below which pixels of each resampled group are masked, computed now.
 
@@ -165,7 +164,7 @@ def detect_outliers(
     exposures: Sequence[xr.Dataset],
     params: OutlierDetectionParams,
     *,
-    side: int = TILE,
+    side: int | None = None,
     thresholds: Sequence[float] | None = None,
 ) -> Outliers:
     """Flag outliers in a set of overlapping images, lazily; ``thresholds`` are those of ``mask_thresholds``.

@@ -54,7 +54,7 @@ class Detection:
     """The graph of a detection; what the two ways of making the median have in common."""
 
     def __init__(
-        self, exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, side: int
+        self, exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, side: int | None
     ) -> None:
         self.exposures, self.params = exposures, params
         self.graph = Graph()
@@ -139,7 +139,7 @@ class Resampled(Detection):
         self,
         exposures: Sequence[xr.Dataset],
         params: OutlierDetectionParams,
-        side: int,
+        side: int | None,
         thresholds: Sequence[float] | None = None,
     ) -> None:
         super().__init__(exposures, params, side)
@@ -253,7 +253,7 @@ class Plain(Detection):
     """The median of the exposures as they are, pixel by pixel."""
 
     def __init__(
-        self, exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, side: int
+        self, exposures: Sequence[xr.Dataset], params: OutlierDetectionParams, side: int | None
     ) -> None:
         super().__init__(exposures, params, side)
         for exposure in exposures:

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from gwcs import WCS
 
 TILE = 512
-"""Side of a tile of the mosaic, in pixels: one task's output, a few MB with all its planes."""
+"""Side of a tile of a wide mosaic, in pixels: one task's output, a few MB with all its planes."""
+WIDEST_BAND = 4096
+"""Mosaics up to this width have tiles as wide as themselves, whose rows lie together in files."""
 COARSE = 16
 """Distance in pixels of the positions from which boxes are found."""
 
@@ -67,7 +69,16 @@ class Tile:
     box: Box
 
 
-def tile_edges(size: int, side: int = TILE) -> tuple[int, ...]:
+def tile_shape(shape: tuple[int, int], side: int | None = None) -> tuple[int, int]:
+    """Rows and columns of the tiles of a mosaic of ``shape``: squares of ``side`` if that is given."""
+    if side is not None:
+        return side, side
+    if shape[1] > WIDEST_BAND:
+        return TILE, TILE
+    return max(1, TILE * TILE // shape[1]), shape[1]
+
+
+def tile_edges(size: int, side: int) -> tuple[int, ...]:
     """Sizes of the tiles along one axis; a remainder below a quarter joins the last one."""
     full, rest = divmod(size, side)
     if full and rest * 4 < side:
@@ -75,12 +86,13 @@ def tile_edges(size: int, side: int = TILE) -> tuple[int, ...]:
     return (*(side,) * full, *((rest,) if rest else ()))
 
 
-def tiles(shape: tuple[int, int], side: int = TILE) -> Iterator[Tile]:
-    """All tiles of a mosaic, row by row."""
+def tiles(shape: tuple[int, int], side: int | None = None) -> Iterator[Tile]:
+    """All tiles of a mosaic, row by row; ``side`` as in `tile_shape`."""
+    height, width = tile_shape(shape, side)
     top = 0
-    for j, high in enumerate(tile_edges(shape[0], side)):
+    for j, high in enumerate(tile_edges(shape[0], height)):
         left = 0
-        for i, wide in enumerate(tile_edges(shape[1], side)):
+        for i, wide in enumerate(tile_edges(shape[1], width)):
             yield Tile((j, i), Box(top, top + high, left, left + wide))
             left += wide
         top += high

@@ -24,7 +24,6 @@ from jwpipe.numerics.drizzle import KernelName
 from jwpipe.stage3.grid import Grid, GridRequest, custom_grid, output_grid
 from jwpipe.stage3.groups import group_ids, members
 from jwpipe.stage3.mosaic_header import mosaic_attrs
-from jwpipe.stage3.placement import TILE
 from jwpipe.stage3.tiles import Drizzler, Graph, Key, Recipe, fill_value
 from jwpipe.step import CombiningStep, ExposureStep, Params
 
@@ -147,7 +146,7 @@ def resample_exposures(
     filename: str = "",
     pool: str = "",
     association: str = "",
-    side: int = TILE,
+    side: int | None = None,
 ) -> xr.Dataset:
     """Combine exposures into one lazy mosaic.
 
@@ -160,7 +159,7 @@ def resample_exposures(
     filename, pool, association
         Name of the product and of the association's pool and table, for the header.
     side
-        Side of the tiles in pixels.
+        Side of the tiles in pixels; by default they are as wide as the mosaic, if that is not too wide.
 
     Returns
     -------
@@ -189,7 +188,7 @@ def resample_exposures(
 
 
 def resample_groups(
-    exposures: Sequence[xr.Dataset], params: ResampleParams, *, side: int = TILE
+    exposures: Sequence[xr.Dataset], params: ResampleParams, *, side: int | None = None
 ) -> list[xr.Dataset]:
     """Resample each group of simultaneous exposures to an image of its own, all on the common grid.
 

@@ -33,7 +33,7 @@ from jwpipe.numerics.coadd import (
 )
 from jwpipe.numerics.drizzle import KernelName, reach, spread
 from jwpipe.stage3.grid import Grid
-from jwpipe.stage3.placement import Box, Placement, Tile, place, tile_edges, tiles
+from jwpipe.stage3.placement import Box, Placement, Tile, place, tile_edges, tile_shape, tiles
 
 BATCH = 8
 """Exposures of a tile that are added in one task: bounds what waits in memory."""
@@ -261,11 +261,11 @@ class Drizzler:
     exposures: Sequence[xr.Dataset]
     grid: Grid
     placements: Sequence[Placement]
-    side: int
+    side: int | None
     _boxes: dict[tuple[int, float], Box | None] = field(default_factory=dict)
 
     @classmethod
-    def plan(cls, exposures: Sequence[xr.Dataset], grid: Grid, side: int) -> Drizzler:
+    def plan(cls, exposures: Sequence[xr.Dataset], grid: Grid, side: int | None) -> Drizzler:
         """Place the exposures on the grid.
 
         Raises
@@ -296,8 +296,8 @@ class Drizzler:
     @property
     def chunks(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The chunks of arrays made of the tiles."""
-        rows, columns = (tile_edges(size, self.side) for size in self.grid.shape)
-        return rows, columns
+        height, width = tile_shape(self.grid.shape, self.side)
+        return tile_edges(self.grid.shape[0], height), tile_edges(self.grid.shape[1], width)
 
     def token(self, *more: Any) -> str:
         """A name for what is made of these exposures on this grid."""
