@@ -76,7 +76,8 @@ def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsPa
         sci["S_REGION"] = region
     if params.sip_approx and is_image(wcs):
         sci = _approximated(sci, wcs, keywords, params)
-    return exposure.assign(solution.variables).assign_attrs(wcs=wcs, sci=sci)
+    primary = dict(exposure.attrs.get("primary", {})) | dict(solution.primary)
+    return exposure.assign(solution.variables).assign_attrs(wcs=wcs, sci=sci, primary=primary)
 
 
 def _approximated(

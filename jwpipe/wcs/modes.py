@@ -24,10 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """The WCS of an exposure, with the SCI keywords (``None`` takes one out) and the arrays that come with it."""
+    """The WCS of an exposure, with the keywords and the arrays that come with it.
+
+    Of the SCI keywords ``None`` takes one out; ``primary`` are added to the primary header.
+    """
 
     wcs: WCS
     sci: Mapping[str, Any] = field(default_factory=dict)
+    primary: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, xr.DataArray] = field(default_factory=dict)
 
 
@@ -90,6 +94,12 @@ FAMILIES = (
     ),
     Family(
         "nirspec", _types("NRS", "LAMP", "AUTOWAVE"), (*NIRSPEC, "msa", *NIRSPEC_IFU), on_sky=False
+    ),
+    Family(
+        "miri_lrs",
+        _types("MIR", "LRS-FIXEDSLIT", "LRS-SLITLESS"),
+        ("distortion", "specwcs"),
+        on_sky=False,
     ),
 )
 
