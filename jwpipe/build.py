@@ -24,6 +24,7 @@ from jwpipe.pipelines import (
     results_of,
     run_alone,
 )
+from jwpipe.refs import MissingReferences
 from jwpipe.request import Request, find_step
 
 IMAGES = frozenset({"rate", "rateints", "cal", "calints", "i2d"})
@@ -79,7 +80,7 @@ def check(request: Request, unit: ExposureInput) -> None:
     Raises
     ------
     ExposureError
-        As `build`.
+        As `build`; references that are missing are listed together.
     """
     exposure = open_exposure(unit.path)
     settings = settings_of(request, unit)
@@ -87,10 +88,16 @@ def check(request: Request, unit: ExposureInput) -> None:
         if not request.lists_sources:
             _prepared_alone(request, exposure, settings)
         return
+    missing = []
     for number, name in enumerate(request.per_exposure):
         if number == 0:
             check_input(name, exposure)
-        prepare(name, PIPELINES[name].steps(header(exposure)), exposure, settings)
+        try:
+            prepare(name, PIPELINES[name].steps(header(exposure)), exposure, settings)
+        except MissingReferences as error:
+            missing.append(str(error))
+    if missing:
+        raise MissingReferences("\n".join(missing))
 
 
 def settings_of(request: Request, unit: ExposureInput) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -222,7 +223,13 @@ def _local(count: int) -> Iterator[Executor]:
         LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
+        client.run(_leave_interrupts_to_us)
         yield ClusterExecutor(client)
+
+
+def _leave_interrupts_to_us() -> None:
+    """Ctrl-C reaches all processes of a terminal; the one that the user started tidies up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager
