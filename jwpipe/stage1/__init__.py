@@ -2,6 +2,7 @@
 
 from jwpipe.stage1.dark_current import dark_current
 from jwpipe.stage1.dq_init import dq_init
+from jwpipe.stage1.emicorr import emicorr
 from jwpipe.stage1.firstframe import firstframe
 from jwpipe.stage1.gain_scale import gain_scale
 from jwpipe.stage1.group_scale import group_scale
@@ -35,6 +36,7 @@ NEAR_INFRARED: tuple[AnyStep, ...] = (
 MIRI: tuple[AnyStep, ...] = (
     group_scale,
     dq_init,
+    emicorr,
     saturation,
     ipc,
     firstframe,
