@@ -138,13 +138,14 @@ def _gathering(
     for bound in chain.gathering:
         before = chain.before(bound)
         earlier = [keys[each.step.name] for each in before.gathering]
-        steps = (*before.steps, bound)
-        token = _token(steps, inputs, [b.survey for b in steps], heights)
-        name = f"{bound.step.name}-{token}"
+        surveys = [each.survey for each in before.steps]
         if bound.survey is not None:
+            # Steps that ask the same share the answer.
+            name = _token(before.steps, inputs, surveys, bound.survey, heights)
             tasks, keys[bound.step.name] = _survey(chain, bound, blocked, heights, earlier, name)
             layer |= tasks
             continue
+        name = f"{bound.step.name}-{_token((*before.steps, bound), inputs, surveys)}"
         assert bound.step.border is not None
         operands: list[Any] = []
         for value in inputs:

@@ -22,7 +22,8 @@ from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
-from jwpipe.step import Params, Step
+from jwpipe.stage1.void_groups import void_groups
+from jwpipe.step import Params, Step, Survey
 
 JUMP = np.uint8(Group.JUMP_DET)
 UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
@@ -150,10 +151,10 @@ class Detection:
     clip: int
     only_integrations: bool
 
-    def test(self, groupdq: np.ndarray) -> str:
-        """``scatter``, ``at once``, ``one by one`` or, with too few usable groups, ``none``."""
+    def test(self, groupdq: np.ndarray, known: np.ndarray | None = None) -> str:
+        """``scatter``, ``at once``, ``one by one`` or, with too few usable groups, ``none``; ``known`` (i, g): void."""
         integrations, groups = groupdq.shape[:2]
-        void = whole_planes(*read_only(groupdq), DO_NOT_USE)
+        void = whole_planes(*read_only(groupdq), DO_NOT_USE) if known is None else known
         usable = groups - int(void.sum(axis=1).max())
         samples = integrations if self.only_integrations else int(void.size - void.sum())
         if samples >= self.clip:
@@ -170,6 +171,7 @@ def find_jumps(
     gain: np.ndarray,
     readnoise: np.ndarray,
     median_gain: float,
+    void: np.ndarray | None = None,
     *,
     detection: Detection,
     neighbours: tuple[float, float] | None,
@@ -177,8 +179,6 @@ def find_jumps(
     after_groups: tuple[int, int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Flag jumps, their neighbours and what follows them.
-
-    Whether a group is unusable as a whole, which bears on the choice of the test, is told from the rows at hand.
 
     Parameters
     ----------
@@ -190,6 +190,9 @@ def find_jumps(
         Gain (y, x), electron/DN, and noise of a pair of frames (y, x), DN.
     median_gain
         Median gain of the whole frame, which turns ``after_dn`` into electrons.
+    void
+        Groups that no pixel of the exposure can use, as ``void_groups`` finds them; they bear on the choice of the
+        test. Told from the rows at hand if ``None``.
     neighbours
         Standard deviations between which the four neighbours of a jump are flagged; ``None``: never.
     after_dn, after_groups
@@ -203,7 +206,7 @@ def find_jumps(
     new_pixeldq = pixeldq | np.where(gain > 0, np.uint32(0), NO_GAIN)
     sci, groupdq, gain, readnoise = read_only(sci, groupdq, gain, readnoise)
     flags = without_void_jumps(groupdq)
-    test = detection.test(groupdq)
+    test = detection.test(groupdq, None if void is None else void[0])
     if test == "none":
         return flags, new_pixeldq
     medians = np.full(gain.shape, np.nan)
@@ -321,6 +324,10 @@ def _frames(header: Header, params: JumpParams) -> Callable[[np.ndarray], np.nda
     return partial(flag_large_events, **snowball_rules(header, params))
 
 
+def _survey(references: References, header: Header, params: JumpParams) -> Survey | None:
+    return void_groups(header)
+
+
 jump = Step(
     "jump",
     find_jumps,
@@ -333,4 +340,5 @@ jump = Step(
     halo=_halo,
     prepare=_prepare,
     frames=_frames,
+    survey=_survey,
 )

@@ -12,11 +12,12 @@ from jwpipe.numerics.ramp_kinds import Model, Ramps
 from jwpipe.numerics.ramp_slopes import Fit, fit_rows
 from jwpipe.numerics.segments import weight_table
 from jwpipe.numerics.views import read_only
-from jwpipe.step import Params, Step
+from jwpipe.refs import References
+from jwpipe.stage1.void_groups import only_groups, void_groups, without_one_group_ramps
+from jwpipe.step import Params, Step, Survey
 
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
 JUMP = np.uint8(Group.JUMP_DET)
-PERSISTENCE = np.uint8(Group.PERSISTENCE)
 # Below so many groups the likelihood fit falls back to least squares.
 LIKELIHOOD_GROUPS = 4
 
@@ -57,6 +58,7 @@ def fit_ramps(
     zeroframe: np.ndarray | None,
     gain: np.ndarray,
     readnoise: np.ndarray,
+    void: np.ndarray | None = None,
     *,
     group_time: float,
     frame_time: float,
@@ -85,6 +87,9 @@ def fit_ramps(
         are left out.
     gain, readnoise
         Gain (y, x), electron/DN, and noise of a pair of frames (y, x), DN.
+    void
+        Groups that no pixel of the exposure can use, as ``void_groups`` finds them; told from the rows at hand if
+        ``None``.
     groups
         First and last group to use.
     dark_current
@@ -103,7 +108,8 @@ def fit_ramps(
     flags = groupdq if groups is None else only_groups(groupdq, *groups)
     if trim:
         # Trimming forgets jumps; which ramps have one good group is settled before.
-        sci, flags = trimmed(sci, without_one_group_ramps(flags) if suppress else flags)
+        known = None if void is None else void[int(suppress)]
+        sci, flags = trimmed(sci, without_one_group_ramps(flags) if suppress else flags, known)
         suppress = False
     # The header's times are single precision to the JWST calibration pipeline.
     seconds, frame = float(np.float32(group_time)), float(np.float32(frame_time))
@@ -124,20 +130,16 @@ def _empty(shape: tuple[int, ...]) -> tuple[Fit, np.ndarray]:
     return Fit(*(np.empty(shape, np.float32) for _ in Fit._fields)), np.empty(shape, np.uint32)
 
 
-def only_groups(groupdq: np.ndarray, first: int, last: int) -> np.ndarray:
-    """Flags with DO_NOT_USE on the groups before ``first`` and after ``last``."""
-    flags = groupdq.copy()
-    flags[:, :first] |= DO_NOT_USE
-    flags[:, last + 1 :] |= DO_NOT_USE
-    return flags
-
-
-def trimmed(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def trimmed(
+    sci: np.ndarray, groupdq: np.ndarray, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Ramps without leading groups, and without a last group, that are unusable in all pixels and integrations.
 
-    Jumps from a dropped group are forgotten. Of fewer than two groups nothing is usable.
+    ``known`` (i, g) says which groups are; else the rows at hand do. Jumps from a dropped group are forgotten. Of
+    fewer than two groups nothing is usable.
     """
-    void = whole_planes(*read_only(groupdq), DO_NOT_USE).all(axis=0)
+    planes = whole_planes(*read_only(groupdq), DO_NOT_USE) if known is None else known
+    void: np.ndarray = np.all(planes, axis=0)
     start = int(np.argmin(void)) if not void.all() else void.size
     stop = void.size - int(void[-1])
     if stop - start < 2:
@@ -148,12 +150,6 @@ def trimmed(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray, np.ndarra
     if start > 0:
         flags[:, 0] &= ~JUMP
     return np.ascontiguousarray(sci[:, start:stop]), flags
-
-
-def without_one_group_ramps(groupdq: np.ndarray) -> np.ndarray:
-    """Flags with DO_NOT_USE on all groups of the ramps that have one good group."""
-    lone = ((groupdq & ~PERSISTENCE) == 0).sum(axis=1, keepdims=True) == 1
-    return groupdq | np.where(lone, DO_NOT_USE, np.uint8(0))
 
 
 def usable_windows(groupdq: np.ndarray) -> np.ndarray:
@@ -174,6 +170,11 @@ def _keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
         "dark_current": float(header.get("AVDRKCUR") or 0.0),
         "trim": header["INSTRUME"] == "MIRI" and int(header["NGROUPS"]) > 1,
     }
+
+
+def _survey(references: References, header: Header, params: RampFitParams) -> Survey | None:
+    groups = int(header["NGROUPS"])
+    return void_groups(header, _selected(params, groups)) if groups > 1 else None
 
 
 def _refuse_unavailable(header: Header, params: RampFitParams) -> None:
@@ -207,4 +208,5 @@ ramp_fit = Step(
     refs=("gain.sci", "readnoise.sci"),
     params=RampFitParams,
     keywords=_keywords,
+    survey=_survey,
 )

@@ -222,3 +222,13 @@ def test_chains_that_begin_alike_share_what_they_gather(pixels, surveying):
     keys = set(both[0].__dask_graph__()) & set(both[1].__dask_graph__())
     gathered = {key[0].split("-")[0] for key in keys if isinstance(key, tuple)}
     assert {"part", "found", "edges"} <= gathered
+
+
+def test_steps_that_ask_the_same_share_the_answer(pixels):
+    survey = Survey(("sci",), ROUNDS, (ROWS,), without=("mean",))
+    steps = tuple(
+        Bound(Step(name, subtract_mean, ("sci",), ("sci",)), {}, (), 0, survey)
+        for name in ("mean", "again")
+    )
+    graph = run_chain(exposure_of(da.from_array(pixels)), steps, ["sci"])["sci"].__dask_graph__()
+    assert sum(key[0].startswith("found-0-") for key in graph if isinstance(key, tuple)) == 1
