@@ -101,6 +101,12 @@ FAMILIES = (
         ("distortion", "specwcs"),
         on_sky=False,
     ),
+    Family(
+        "miri_mrs",
+        _types("MIR", "MRS"),
+        ("distortion", "specwcs", "regions", "wavelengthrange"),
+        on_sky=False,
+    ),
 )
 
 REFERENCE_TYPES = tuple(dict.fromkeys(kind for family in FAMILIES for kind in family.refs))
