@@ -209,7 +209,7 @@ def run_steps(
     """
     exposure = prepared.exposure
     for segment in _segments(prepared.steps):
-        exposure = apply_hooks(exposure, segment[0].params.pre_hooks)
+        exposure = _hooked(exposure, segment[0].params.pre_hooks)
         running = [p for p in segment if p.runs]
         if running and isinstance(running[0].step, Step):
             _check_reads(exposure, running)
@@ -223,7 +223,7 @@ def run_steps(
         for p in segment:
             if p.reason != DONE:
                 exposure = _recorded(exposure, p, prepared.references)
-        exposure = apply_hooks(exposure, segment[-1].params.post_hooks)
+        exposure = _hooked(exposure, segment[-1].params.post_hooks)
         if keep is not None and segment[-1].params.save_results and segment[-1].runs:
             keep(segment[-1].step.name, exposure)
     return exposure
@@ -337,3 +337,36 @@ def _recorded(exposure: xr.Dataset, planned: Planned, references: References) ->
         references={kind: references[kind] for kind in kinds},
         sources=references.sources,
     )
+
+
+def _hooked(exposure: xr.Dataset, hooks: Sequence[Any]) -> xr.Dataset:
+    """``exposure`` after a user's functions, which get the products of ramp_fit one by one."""
+    made = [product for product in ("rate", "rateints") if f"{product}.sci" in exposure]
+    if not made or not hooks:
+        return apply_hooks(exposure, hooks)
+    for product in made:
+        part = apply_hooks(split(exposure, product), hooks)
+        named = {f"{product}.{name}": variable for name, variable in part.items()}
+        keywords = {"primary": part.attrs["primary"], "sci": part.attrs["sci"]}
+        exposure = exposure.assign(named).assign_attrs(keywords)
+    return exposure
+
+
+def split(exposure: xr.Dataset, product: str) -> xr.Dataset:
+    """One product of ramp_fit (``rate`` or ``rateints``) as an exposure of its own.
+
+    Raises
+    ------
+    ExposureError
+        Where ramp_fit did not run.
+    """
+    prefix = f"{product}."
+    names = {str(n): str(n).removeprefix(prefix) for n in exposure if str(n).startswith(prefix)}
+    if not names:
+        raise ExposureError(
+            f"{header(exposure).filename}: no {product} was made, since ramp_fit did not run; "
+            "the result is a ramp"
+        )
+    found = exposure[list(names)].rename(names)
+    tables = exposure.attrs.get("tables", {}) if product == "rateints" else {}
+    return found.assign_attrs({**exposure.attrs, "product": product, "tables": tables})

@@ -16,7 +16,7 @@ from jwpipe.dq import Group
 from jwpipe.exposure import CUBE, RAMP_VARIABLES, ExposureError, Header, header
 from jwpipe.exptypes import CORONAGRAPHY, DARKS, GUIDER, IMAGES, exposure_type, is_time_series
 from jwpipe.hooks import apply_hooks
-from jwpipe.pipeline import Planned, Prepared, Settings, prepare, run_steps
+from jwpipe.pipeline import Planned, Prepared, Settings, prepare, run_steps, split
 from jwpipe.provenance import COMPLETE, SKIPPED, record
 from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
@@ -260,23 +260,3 @@ def as_stored(exposure: xr.Dataset) -> xr.Dataset:
             exposure = exposure.assign({name: xr.zeros_like(like, kind).assign_attrs({})})
     wanted = {n: RAMP_VARIABLES[str(n)].dtype for n in exposure if n in RAMP_VARIABLES}
     return exposure.assign({n: exposure[n].astype(kind, copy=False) for n, kind in wanted.items()})
-
-
-def split(exposure: xr.Dataset, product: str) -> xr.Dataset:
-    """One product of ramp_fit (``rate`` or ``rateints``) as an exposure of its own.
-
-    Raises
-    ------
-    ExposureError
-        Where ramp_fit did not run.
-    """
-    prefix = f"{product}."
-    names = {str(n): str(n).removeprefix(prefix) for n in exposure if str(n).startswith(prefix)}
-    if not names:
-        raise ExposureError(
-            f"{header(exposure).filename}: no {product} was made, since ramp_fit did not run; "
-            "the result is a ramp"
-        )
-    found = exposure[list(names)].rename(names)
-    tables = exposure.attrs.get("tables", {}) if product == "rateints" else {}
-    return found.assign_attrs({**exposure.attrs, "product": product, "tables": tables})

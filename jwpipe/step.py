@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Params(BaseModel):
     """Parameters of a step; field names and defaults are those of the JWST calibration pipeline."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     skip: bool = Field(False, description="leave the step out")
     save_results: bool = Field(
