@@ -12,6 +12,7 @@ import numpy as np
 
 from jwpipe.exposure import ExposureError
 from jwpipe.io.keywords import array_paths, metadata, without_keywords
+from jwpipe.io.pickling import TAG, let_transforms_pickle
 
 STANDARD = "1.6.0"
 ANY_NDARRAY = "tag:stsci.edu:asdf/core/ndarray-"
@@ -50,6 +51,8 @@ def parse(raw: bytes, where: str) -> dict[str, Any]:
     """The whole tree as Python objects; arrays that live in other extensions stay references."""
     import asdf
 
+    if TAG in raw:
+        let_transforms_pickle()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", asdf.exceptions.AsdfWarning)

@@ -23,6 +23,9 @@ from gwcs.spectroscopy import AnglesFromGratingEquation3D, WavelengthFromGrating
 from stdatamodels.jwst.transforms.models import RefractionIndexFromPrism, Rotation3DToGWA, Snell
 
 from jwpipe.exposure import ExposureError, Header
+from jwpipe.io.pickling import let_transforms_pickle
+
+let_transforms_pickle()
 
 LAMPS = frozenset({"NRS_LAMP", "NRS_AUTOWAVE", "NRS_AUTOFLAT"})
 """Exposure types of the internal lamps: light that never saw the sky."""
