@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from gwcs import WCS
 
 
+INVERSE_ERRORS = {"MIR_WFSS": 0.02}
+"""Errors of the inverse SIP fit, in pixels, below which an exposure type cannot be approximated."""
+
+
 class AssignWcsParams(Params):
     """Parameters of ``assign_wcs``."""
 
@@ -56,7 +60,8 @@ class AssignWcsParams(Params):
 def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsParams) -> xr.Dataset:
     """Give the exposure its ``wcs`` (gwcs), S_REGION and TAN-SIP keywords; pixels stay untouched.
 
-    Spectra get the keywords and arrays of their ``Solution``; images alone can be approximated by TAN-SIP.
+    Spectra get the keywords and arrays of their ``Solution``; TAN-SIP approximates images, and the direct images of
+    slitless spectra.
 
     Raises
     ------
@@ -74,8 +79,9 @@ def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsPa
     sci = {name: value for name, value in sci.items() if solution.sci.get(name, value) is not None}
     if (region := s_region(wcs) if family.on_sky else None) is not None:
         sci["S_REGION"] = region
-    if params.sip_approx and is_image(wcs):
-        sci = _approximated(sci, wcs, keywords, params)
+    image = wcs if is_image(wcs) else solution.image
+    if params.sip_approx and image is not None:
+        sci = _approximated(sci, image, keywords, params)
     primary = dict(exposure.attrs.get("primary", {})) | dict(solution.primary)
     return exposure.assign(solution.variables).assign_attrs(wcs=wcs, sci=sci, primary=primary)
 
@@ -87,8 +93,12 @@ def _approximated(
     from jwpipe.wcs.fitswcs import sip_keywords, with_sip
 
     crpix = keywords.get("CRPIX1"), keywords.get("CRPIX2")
+    options = params.sip()
+    if options["max_inv_pix_error"]:
+        least = INVERSE_ERRORS.get(keywords["EXP_TYPE"], 0.0)
+        options["max_inv_pix_error"] = max(options["max_inv_pix_error"], least)
     try:
-        sip = sip_keywords(wcs, None if None in crpix else crpix, **params.sip())
+        sip = sip_keywords(wcs, None if None in crpix else crpix, **options)
     except (ValueError, RuntimeError) as error:
         warnings.warn(
             f"{keywords.filename}: assign_wcs: no SIP approximation of the WCS: {error}",

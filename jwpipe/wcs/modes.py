@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 class Solution:
     """The WCS of an exposure, with the keywords and the arrays that come with it.
 
-    Of the SCI keywords ``None`` takes one out; ``primary`` are added to the primary header.
+    Of the SCI keywords ``None`` takes one out; ``primary`` are added to the primary header. ``image`` is the WCS of the
+    direct image of slitless spectra, with its bounding box: the one that the header approximates.
     """
 
     wcs: WCS
     sci: Mapping[str, Any] = field(default_factory=dict)
     primary: Mapping[str, Any] = field(default_factory=dict)
     variables: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    image: WCS | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,9 @@ FAMILIES = (
         _types("MIR", "MRS"),
         ("distortion", "specwcs", "regions", "wavelengthrange"),
         on_sky=False,
+    ),
+    Family(
+        "miri_wfss", _types("MIR", "WFSS"), ("distortion", "filteroffset", "specwcs"), on_sky=False
     ),
 )
 
