@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil, floor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from jwpipe.stage3.grid import Grid, exposure_wcs
+from jwpipe.stage3.scan import scan_limits
 from jwpipe.wcs.pixelmap import SparseMap, between
 
 if TYPE_CHECKING:
@@ -100,15 +101,29 @@ def tiles(shape: tuple[int, int], side: int | None = None) -> Iterator[Tile]:
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """One exposure on the mosaic: the map of its pixels, its shape, and the pixels inside its WCS' bounding box."""
+    """One exposure on the mosaic: the map of its pixels, its shape, and the pixels inside its WCS' bounding box.
+
+    ``scan`` holds the columns that are drizzled in each row where the mosaic's edge cuts the exposure (`scan_limits`).
+    """
 
     pixel_map: SparseMap
     shape: tuple[int, int]
     valid: Box
+    scan: np.ndarray | None = None
 
-    def __reduce__(self) -> tuple[type[Placement], tuple[SparseMap, tuple[int, int], Box]]:
+    def __reduce__(self) -> tuple[type[Placement], tuple[Any, ...]]:
         # What planning caches stays at home.
-        return Placement, (self.pixel_map, self.shape, self.valid)
+        return Placement, (self.pixel_map, self.shape, self.valid, self.scan)
+
+    def scanned(self, box: Box, weights: np.ndarray) -> np.ndarray:
+        """``weights`` of a box's pixels, 0 where the pixels are not drizzled."""
+        if self.scan is None:
+            return weights
+        columns = np.arange(box.left, box.right)
+        limits = self.scan[box.rows, :, np.newaxis]
+        return np.where(
+            (columns >= limits[:, 0]) & (columns < limits[:, 1]), weights, np.float32(0)
+        )
 
     @cached_property
     def _cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -245,5 +260,18 @@ def place(exposures: Sequence[xr.Dataset], grid: Grid) -> list[Placement]:
     for exposure in exposures:
         wcs, shape = exposure_wcs(exposure), (exposure.sizes["y"], exposure.sizes["x"])
         pixel_map = SparseMap.build(between(wcs, grid.wcs), shape)
-        placed.append(Placement(pixel_map, shape, valid_box(wcs, shape)))
+        valid = valid_box(wcs, shape)
+        low, high = valid.corner, (valid.bottom - 1, valid.right - 1)
+        scan = scan_limits(partial(_position, pixel_map), low, high, grid.shape)
+        placed.append(Placement(pixel_map, shape, valid, scan))
     return placed
+
+
+def _position(pixel_map: SparseMap, point: np.ndarray) -> np.ndarray:
+    """Where a point (x, y) between pixels falls on the mosaic: bilinear, extrapolated beyond the frame."""
+    ny, nx = pixel_map.shape
+    i, j = (int(min(max(p, 0), n - 2)) for p, n in zip(point, (nx, ny), strict=True))
+    x, y = point[0] - i, point[1] - j
+    cell = pixel_map.tile(slice(j, j + 2), slice(i, i + 2))
+    low, high = cell[0, 0] * (1 - x) + cell[0, 1] * x, cell[1, 0] * (1 - x) + cell[1, 1] * x
+    return low * (1 - y) + high * y

@@ -1,8 +1,6 @@
 """Resample exposures onto a regular grid of sky pixels.
 
 Drizzle (``numerics/drizzle.py``) with weights and error propagation as in the JWST calibration pipeline.
-One deliberate difference: where a mosaic's edge cuts an exposure, every pixel that overlaps the mosaic
-contributes; the drizzle library drops those that reach beyond it, which thins out the outermost pixels.
 """
 
 from __future__ import annotations

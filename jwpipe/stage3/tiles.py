@@ -127,7 +127,7 @@ def drizzle_box(
         weight_type=recipe.weight_type,
         exposure_time=facts.exposure_time,
     )
-    values, weights = _values(recipe, facts, pixels, weights)
+    values, weights = _values(recipe, facts, pixels, placement.scanned(source, weights))
     sums, touched, flags = spread(
         placement.padded_map(source),
         weights,
