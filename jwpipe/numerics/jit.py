@@ -21,6 +21,7 @@ from typing import Any
 import numba
 
 ROOT = Path(__file__).parents[1]
+SETTINGS: Any = numba.config
 _IMPORT = re.compile(r"^from jwpipe\.([\w.]+) import", re.MULTILINE)
 
 
@@ -57,12 +58,12 @@ def _with_kernels_used(source: Path) -> set[Path]:
 @contextmanager
 def _own_cache(source: str) -> Iterator[None]:
     """Numba looks where to cache a function when it is decorated: for ours, in our folder."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = cache_folder(source) or before
+    before = SETTINGS.CACHE_DIR
+    SETTINGS.CACHE_DIR = cache_folder(source) or before
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        SETTINGS.CACHE_DIR = before
 
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:

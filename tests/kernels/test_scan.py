@@ -7,7 +7,7 @@ from jwpipe.stage3.scan import scan_limits
 
 
 def shifted(dx, dy):
-    return lambda point: np.asarray(point, float) + (dx, dy)
+    return lambda point: np.asarray(point, float) + np.array([dx, dy])
 
 
 def test_an_exposure_inside_the_mosaic_is_not_cut():
