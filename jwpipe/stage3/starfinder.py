@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from jwpipe.dq import Pixel
 from jwpipe.numerics.jit import kernel
@@ -103,6 +103,12 @@ class FinderParams(Params):
         None, description="scale, least radius and least circular radius of Kron apertures"
     )
     deblend: bool = Field(True, description="split touching sources (segmentation)")
+
+    @field_validator("connectivity", mode="before")
+    @classmethod
+    def _as_number(cls, value: Any) -> Any:
+        # Parameter files of CRDS hold options as text.
+        return int(value) if isinstance(value, str) and value.isdigit() else value
 
     @model_validator(mode="after")
     def _has_kernel(self) -> Self:
