@@ -70,6 +70,13 @@ FAMILIES = (
         ("distortion", "filteroffset"),
     ),
     Family(
+        "grism",
+        _types("NRC", "WFSS", "TSGRISM") | _types("NIS", "WFSS"),
+        ("distortion", "filteroffset", "specwcs"),
+        on_sky=False,
+    ),
+    Family("soss", _types("NIS", "SOSS"), ("specwcs",), on_sky=False),
+    Family(
         "nirspec",
         _types("NRS", "FIXEDSLIT", "BRIGHTOBJ", "MSASPEC", "AUTOFLAT"),
         (*NIRSPEC, "msa"),
