@@ -86,6 +86,7 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(["fits", "zarr"]),
             default="fits",
             show_default=True,
+            help="Of the products.",
         ),
     ]
     for option in reversed(options):
@@ -195,8 +196,15 @@ def plan(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
 @main.command()
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--refs", multiple=True, metavar="DIR", help="Folder of reference files.")
-@click.option("--override", multiple=True, metavar="TYPE=FILE")
-@click.option("--pipeline", default="detector1,image2,image3", show_default=True)
+@click.option(
+    "--override", multiple=True, metavar="TYPE=FILE", help="Reference file to use; N/A for none."
+)
+@click.option(
+    "--pipeline",
+    default="detector1,image2,image3",
+    show_default=True,
+    help="For which pipelines, from the one on that takes INPUT.",
+)
 @plain_errors
 def refs(inputs: tuple[str, ...], pipeline: str, **options: Any) -> None:
     """List the reference files of each INPUT and where each comes from."""
@@ -224,7 +232,13 @@ def steps(name: str | None) -> None:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option("-o", "--output", required=True, help="The association to write (.json).")
 @click.option("--product-name", help="Default: made from the files' headers.")
-@click.option("--rule", type=click.Choice(["image2", "image3"]), default="image3")
+@click.option(
+    "--rule",
+    type=click.Choice(["image2", "image3"]),
+    default="image3",
+    show_default=True,
+    help="One product of all FILEs, or one of each.",
+)
 @plain_errors
 def asn(files: tuple[str, ...], output: str, product_name: str | None, rule: str) -> None:
     """Make an association from a list of FILEs."""
@@ -247,8 +261,16 @@ def show(file: str, output: str | None) -> None:
 
 
 @main.command()
-@click.option("-o", "--output", default="jwpipe-demo", show_default=True)
-@click.option("--size", type=click.Choice(["small", "full"]), default="small", show_default=True)
+@click.option(
+    "-o", "--output", default="jwpipe-demo", show_default=True, help="Folder to write to."
+)
+@click.option(
+    "--size",
+    type=click.Choice(["small", "full"]),
+    default="small",
+    show_default=True,
+    help="A subarray, or full frames.",
+)
 @scheduler_options
 @plain_errors
 def demo(output: str, size: str, scheduler: str, workers: int | None) -> None:

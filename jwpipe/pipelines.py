@@ -157,10 +157,34 @@ def check_input(pipeline: str, exposure: xr.Dataset) -> None:
         Saying what the exposure is and what is expected.
     """
     check_axes(pipeline, exposure)
+    _check_readout(exposure)
     keywords = header(exposure)
     calibrated = keywords.get("S_PHOTOM") == COMPLETE or "Jy" in str(keywords.get("BUNIT"))
     if pipeline == "image2" and calibrated:
         raise ExposureError(_not_taken(pipeline, exposure, "is calibrated already"))
+
+
+def _check_readout(exposure: xr.Dataset) -> None:
+    """Refuse times, counts and sizes that no readout has; keywords that are missing are told by the steps."""
+    keywords = header(exposure)
+    for name, least, expected in (
+        ("TFRAME", 0.0, "a positive number of seconds"),
+        ("TGROUP", 0.0, "a positive number of seconds"),
+        ("NFRAMES", 0, "a positive number"),
+        ("GROUPGAP", -1, "no less than 0"),
+    ):
+        value = keywords.get(name)
+        if value is not None and not (isinstance(value, int | float) and value > least):
+            raise ExposureError(
+                f"{keywords.filename}: {name} is {value!r}, expected {expected}; correct the keyword"
+            )
+    for name, axis in (("SUBSIZE1", "x"), ("SUBSIZE2", "y")):
+        size = exposure["sci"].sizes[axis]
+        if keywords.get(name, size) != size:
+            raise ExposureError(
+                f"{keywords.filename}: {name} is {keywords.get(name)!r}, but SCI has {size} pixels in {axis}; "
+                "correct the keyword or fetch the file again"
+            )
 
 
 def check_axes(pipeline: str, exposure: xr.Dataset) -> None:

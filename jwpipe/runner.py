@@ -137,9 +137,9 @@ def run_request(request: Request, executor: Executor, watcher: Watcher) -> list[
 
 
 def message_of(failure: Exception, name: str, stage: str) -> str:
-    """What to tell the user: known errors speak for themselves."""
+    """What to tell the user: known errors speak for themselves, but may not know what they befell."""
     if isinstance(failure, ExposureError | ParameterError):
-        return str(failure)
+        return str(failure) if name in str(failure) else f"{name}: {stage}: {failure}"
     if type(failure).__name__ == "KilledWorker":
         return (
             f"{name}: {stage}: several workers died computing it, most likely for want of memory; "
