@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from astropy.modeling import Model, bind_bounding_box
-from astropy.modeling.models import Const1D, Identity, Mapping
+from astropy.modeling.models import Const1D, Identity, Mapping, Scale
 from gwcs import WCS
 from gwcs.selector import LabelMapperArray, LabelMapperDict, RegionsSelector
 from gwcs.wcstools import grid_from_bounding_box
@@ -80,7 +80,12 @@ def slices(
         range(SLICES), apertures, "slit2slicer", "x_slice y_slice"
     )
     ifufore = tree_of(references, "ifufore", header)["model"]
-    to_msa = carry(colour_dependent(ifufore), "slicer2msa", "x_slice y_slice", "x_msa y_msa")
+    to_msa = colour_dependent(ifufore)
+    if is_internal(header):
+        # Wavelengths are micrometres here, those of the reference metres; jwst 3.0.0 takes the one for the other.
+        metres = Identity(2) & Scale(1e-6)
+        to_msa = metres | to_msa | metres.inverse
+    to_msa = carry(to_msa, "slicer2msa", "x_slice y_slice", "x_msa y_msa")
     steps = [
         *detector_steps(optics),
         (plane("gwa"), to_slit),
@@ -227,9 +232,10 @@ def _labels(slices: Slices) -> LabelMapperArray:
 def one_slice(wcs: WCS, number: int) -> WCS:
     """The WCS of one slice, taken out of the one that finds slices by itself."""
     way = wcs.pipeline[1].transform.selector[number + 1]
+    # An identity is its own inverse, which has no bounding box: a mapping keeps its own.
     first, second, *rest = wcs.pipeline
     steps: Steps = [
-        (first.frame, named(Identity(2), "coord2det", "x y", "x y")),
+        (first.frame, named(Mapping((0, 1)), "coord2det", "x y", "x y")),
         (second.frame, way),
     ]
     single = WCS(steps + [(step.frame, step.transform) for step in rest])

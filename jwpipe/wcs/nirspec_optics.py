@@ -7,6 +7,7 @@ detector           pixels of the exposure, counted from 0                 pixel
 sca                pixels of the sensor chip as the detector is built      pixel
 gwa                directions at the grating wheel, towards the camera    cosines
 slit_frame         place within a slit, shutter or slice, edges at 0.5    wavelength
+wavecorr_frame     the same, wavelengths of a source beside the middle    wavelength
 slicer             place on the image slicer (IFU)                        m, wavelength
 msa_frame          place in the plane of the micro-shutter array          m, wavelength
 oteip              place in the telescope's focus                         deg, wavelength
@@ -186,6 +187,7 @@ _PLANES: dict[str, tuple[Any, tuple[str, str]]] = {
     "coordinates": (units.pix, ("x", "y")),
     "gwa": (units.rad, ("alpha_in", "beta_in")),
     "slit_frame": (units.dimensionless_unscaled, ("x_slit", "y_slit")),
+    "wavecorr_frame": (units.dimensionless_unscaled, ("x_slit", "y_slit")),
     "slicer": (units.dimensionless_unscaled, ("x_slicer", "y_slicer")),
     "msa": (units.m, ("x_msa", "y_msa")),
     "msa_frame": (units.m, ("x_msa", "y_msa")),
