@@ -137,24 +137,25 @@ def time_series_frames() -> list[CompositeFrame]:
 
 
 def trace_map(
-    wcs: WCS, axis: int, tile: tuple[slice, slice], *source: float
+    wcs: WCS, header: Header, tile: tuple[slice, slice], *source: float
 ) -> tuple[float, float, np.ndarray]:
     """The sky (deg) and the wavelengths (micron) of a tile of pixels, as seen by one source in one order.
 
-    ``axis`` is DISPAXIS, ``tile`` the rows and columns, ``source`` what the WCS takes beside the pixel: x0, y0, order,
-    or the order alone for a time series. All light of a source is at one place of the sky, and its wavelength depends
-    on the pixel along the dispersion only: one line of pixels is evaluated, the same values as for the whole tile. The
-    wavelengths (ny, nx) are a read-only view of that line.
+    ``tile`` are rows and columns with both ends, ``source`` is what the WCS takes beside the pixel: x0, y0, order, or
+    the order alone for a time series. All light of a source is at one place of the sky, and its wavelength depends on
+    the pixel along the dispersion (DISPAXIS) only: one line of pixels is evaluated, which gives the same values as the
+    whole tile. The wavelengths (ny, nx) are a read-only view of that line.
     """
-    rows, columns = tile
-    along = columns if axis == ROWS else rows
+    along_rows = header["DISPAXIS"] == ROWS
+    shape = tuple(side.stop - side.start for side in tile)
+    along = tile[1] if along_rows else tile[0]
     line = np.arange(along.start, along.stop, dtype=float)
     across = np.zeros_like(line)
-    pixels = (line, across) if axis == ROWS else (across, line)
-    ra, dec, wavelengths, _ = wcs(*pixels, *source)
-    wavelengths = np.asarray(wavelengths)
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    spread = np.broadcast_to(wavelengths if axis == ROWS else wavelengths[:, None], shape)
+    # NIRCam's transforms take one source for all pixels, those of NIRISS one for each.
+    each: Any = np.ones_like(line) if _with_niriss(header) else 1.0
+    x, y = (line, across) if along_rows else (across, line)
+    ra, dec, wavelengths, _ = wcs(x, y, *(each * value for value in source))
+    spread = np.broadcast_to(wavelengths if along_rows else wavelengths[:, None], shape)
     return float(np.ravel(ra)[0]), float(np.ravel(dec)[0]), spread
 
 
