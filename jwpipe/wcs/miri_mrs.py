@@ -187,7 +187,11 @@ def _channel(
 def _slice_transforms(
     distortion: MappingType[str, Any], waves: list[Model], header: Header
 ) -> list[Model]:
-    """(x, y) -> (alpha, beta, wavelength) of each slice, and back. The polynomials want the row first."""
+    """(x, y) -> (alpha, beta, wavelength) of each slice, and back. The polynomials want the row first.
+
+    As in jwst 3.0.0 the way back does not undo the correction for the radial velocity: rows are off by the wavelength's
+    Doppler shift, 0.25 pixels for 12 km/s.
+    """
     velocity = to_barycentre(header)
     names = ("alpha_model", "beta_model", "x_model", "y_model")
     transforms = []
@@ -262,9 +266,10 @@ def footprint(wcs: WCS, regions: np.ndarray) -> str | None:
     ends = (edge[:, :-1] | edge[:, 1:]) & (regions != 0)
     rows, columns = np.nonzero(ends)
     ra, dec, _ = wcs(columns.astype(float), rows.astype(float))
-    if not np.isfinite(ra).any():
+    ra, dec = ra[np.isfinite(ra)], dec[np.isfinite(dec)]
+    if not ra.size:
         return None
-    # Values on the far side of 0 h are brought to the side of most.
-    ra = ra - 360 * np.round((ra - np.nanmedian(ra)) / 360)
-    west, east, south, north = np.nanmin(ra), np.nanmax(ra), np.nanmin(dec), np.nanmax(dec)
+    # All are brought to the same side of 0 h.
+    ra = ra - 360 * np.round((ra - ra[0]) / 360)
+    west, east, south, north = ra.min(), ra.max(), dec.min(), dec.max()
     return polygon(np.array([[west, south], [east, south], [east, north], [west, north]]))
