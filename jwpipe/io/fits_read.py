@@ -195,6 +195,7 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
             "sci": science.keywords(),
             "product": product,
             "filename": path.rpartition("/")[2],
+            "folder": path.rpartition("/")[0],
             "history": tree.history,
             "tables": tables,
         },
