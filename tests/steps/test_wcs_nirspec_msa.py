@@ -18,6 +18,7 @@ SCALES = {
 }
 QUADRANT = {"data": SCALES | {"YC": np.r_[np.zeros(365), 2.035e-4].astype(np.float32)}}
 MSA = {f"Q{quadrant}": QUADRANT for quadrant in (1, 2, 3, 4)}
+FACTS = ["source_id", "source_name", "shutter_state", "source_xpos", "source_ypos"]
 FLIGHT = examples.DATA / "flight"
 
 
@@ -160,22 +161,38 @@ def flight_exposure(folder, name, msa):
 
 @pytest.mark.filterwarnings("ignore")
 def test_flight_slit_as_older_references_have_it(tmp_path):
-    """A slit of programme 2565 (jwst 1.15.0, references in flight): the ones here are from before launch.
+    """A slit of programme 2565 (jwst 1.15.0, references of flight); the references here are from before launch.
 
-    They differ by the distance of the quadrants and by the grating wheel's zero: 0.2 arcsec on the sky, where all
-    differ alike, and 5 pixels in wavelength; the shape of the spectrum is the same.
+    The cut-out is the same; light of a wavelength falls 0.8 to 1.5 pixels along and 0.24 across the spectrum elsewhere,
+    and a place in the slit is 0.20 arcsec away on the sky.
     """
     name, folder = "jw02565007001_03101_00002_nrs2_cal.fits", "nirspec_mos_prism_2565"
     given = flight_exposure(folder, name, "jw02565007001_01_msa.fits")
     references = examples.references("CLEAR", "PRISM", tmp_path)
-    ours = nirspec.one_slit(tie_to_sky(given, references, AssignWcsParams()).attrs["wcs"], 30)
+    found = tie_to_sky(given, references, AssignWcsParams()).attrs["wcs"]
+    ours = nirspec.one_slit(found, 30)
     slit, flight = flight_slit(FLIGHT / folder / name)
-    assert (slit["source_id"], slit["shutter_state"]) == (20115, "11x11")
+    (mine,) = found.get_transform("gwa", "slit_frame").slits
+    for fact in FACTS:
+        assert getattr(mine, fact) == slit[fact]
+    assert (mine.ymin, mine.ymax) == (slit["slit_ymin"], slit["slit_ymax"])
     corner = np.array([slit["xstart"] - 1, slit["ystart"] - 1])
-    pixel = np.array([200.0, 19.0])
-    differ = np.array(ours(*(pixel + corner))) - np.array(flight(*pixel))
-    assert np.hypot(*differ[:2]) * 3600 < 1.0
-    assert abs(differ[2]) < 0.2
+    assert [round(ours.bounding_box[axis].lower + 0.5) for axis in "xy"] == pytest.approx(
+        corner, abs=1
+    )
+    for wavelength in (0.8e-6, 1.5e-6, 3e-6, 5e-6):
+        place = 0.0, 0.0, wavelength
+        moved = np.subtract(to_pixel(ours, place), to_pixel(flight, place) + corner)
+        assert 0.8 < moved[0] < 1.6
+        assert moved[1] == pytest.approx(-0.24, abs=0.02)
+    sky = np.subtract(
+        *(wcs.get_transform("slit_frame", "world")(*place)[:2] for wcs in (ours, flight))
+    )
+    assert np.hypot(*sky) * 3600 == pytest.approx(0.20, abs=0.01)
+
+
+def to_pixel(wcs, place):
+    return np.array(wcs.get_transform("slit_frame", "detector")(*place))
 
 
 def flight_slit(path):
@@ -183,7 +200,5 @@ def flight_slit(path):
 
     with datamodels.open(path) as model:
         slit = model.slits[0]
-        facts = {
-            name: getattr(slit, name) for name in ("source_id", "shutter_state", "xstart", "ystart")
-        }
-        return facts, slit.meta.wcs
+        names = [*FACTS, "xstart", "ystart", "slit_ymin", "slit_ymax"]
+        return {name: getattr(slit, name) for name in names}, slit.meta.wcs
