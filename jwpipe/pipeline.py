@@ -266,6 +266,9 @@ def _bound(
         if look is not None:
             exposure = _with_found_flags(exposure, bound, look)
             bound[-1] = Bound(replace(TAKE_FOUND, name=planned.step.name), {}, (), 0)
+            settle = planned.step.settle(keywords, planned.params)
+            if settle is not None:
+                bound.append(bind(Planned(settle, planned.params, ""), references, keywords))
     return exposure, bound
 
 

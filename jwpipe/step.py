@@ -73,6 +73,10 @@ def _no_survey(references: References, header: Header, params: Any) -> Survey | 
     return None
 
 
+def _settled(header: Header, params: Any) -> Step | None:
+    return None
+
+
 def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
     return {}
 
@@ -146,6 +150,8 @@ class Step:
     among them are ``RefArray``.
     ``frames(header, params)`` gives a function that looks at whole frames of the group flags the kernel made,
     (i, g, y, x) uint8, and returns new ones (events larger than any halo); ``None`` where there is none.
+    ``settle(header, params)`` gives a step that takes the place of this one after that look, where flags of whole
+    frames need the pixels once more; it is bound with this step's parameters and references.
     ``survey(references, header, params)`` says what the kernel must know of the whole exposure, or ``None``.
     """
 
@@ -164,6 +170,7 @@ class Step:
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None
     frames: Callable[[Header, Any], Callable[[np.ndarray], np.ndarray] | None] = _no_frames
+    settle: Callable[[Header, Any], Step | None] = _settled
     survey: Callable[[References, Header, Any], Survey | None] = _no_survey
 
     @property

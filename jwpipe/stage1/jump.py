@@ -19,9 +19,11 @@ from jwpipe.numerics.clipped_ramps import detect_by_scatter
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
 from jwpipe.numerics.planes import whole_planes
+from jwpipe.numerics.shower_signal import ring
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
+from jwpipe.stage1.showers import ShowerRules, flag_showers, mark_raised, settle, shower_rules
 from jwpipe.stage1.void_groups import void_groups
 from jwpipe.step import Params, Step, Survey
 
@@ -99,19 +101,22 @@ class JumpParams(Params):
         4000, description="seconds of the next integration over which cores are flagged"
     )
     find_showers: bool = Field(
-        False, description="find MIRI cosmic-ray showers; not available yet, True is refused"
+        False, description="find cosmic-ray showers in MIRI frames and flag them"
     )
-    max_shower_amplitude: float = Field(4.0, description="largest shower, DN/s")
+    max_shower_amplitude: float = Field(
+        4.0,
+        description="largest change of a pixel's rate by a shower, DN/s; the default stands for 6 electron/s, which "
+        "the JWST calibration pipeline 3.0.0 takes whatever is set",
+    )
     extend_snr_threshold: float = Field(
         1.2, description="smallest smoothed signal-to-noise ratio of a shower"
     )
     extend_min_area: int = Field(90, description="smallest area of a shower, in pixels")
     extend_inner_radius: float = Field(
-        1.0, description="inner radius of the ring that smooths before showers are looked for"
+        1.0,
+        description="inner radius, in pixels, of the ring that smooths before showers are looked for",
     )
-    extend_outer_radius: float = Field(
-        2.6, description="outer radius of the ring that smooths before showers are looked for"
-    )
+    extend_outer_radius: float = Field(2.6, description="width of that ring, in pixels")
     extend_ellipse_expand_ratio: float = Field(
         1.1, description="factor by which the ellipse of a shower is enlarged before flagging"
     )
@@ -226,6 +231,27 @@ def find_jumps(
     return flags, new_pixeldq
 
 
+def find_events(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    pixeldq: np.ndarray,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    median_gain: float,
+    void: np.ndarray | None = None,
+    *,
+    showers: ShowerRules | None,
+    **rules: Any,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Flag jumps (``find_jumps``), and mark where showers may be (``mark_raised``) if there are rules for them."""
+    ramps = sci, groupdq, pixeldq, gain, readnoise
+    flags, new_pixeldq = find_jumps(*ramps, median_gain, void, **rules)
+    if showers is not None:
+        known = None if void is None else void[0]
+        flags = mark_raised(sci, flags, new_pixeldq, gain, readnoise, known, showers)
+    return flags, new_pixeldq
+
+
 def _detect(
     test: str,
     detection: Detection,
@@ -266,15 +292,11 @@ def clear_flagged_planes(flags: np.ndarray) -> None:
 
 
 def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:
-    if params.find_showers:
-        raise ExposureError(
-            f"{header.filename}: jump: find_showers=True asks for MIRI showers, which are not available; "
-            "set jump.find_showers to False"
-        )
     times = params.after_jump_flag_time1, params.after_jump_flag_time2
     group_time = float(header["TGROUP"])
     limits = params.min_jump_to_flag_neighbors, params.max_jump_to_flag_neighbors
     return {
+        "showers": shower_rules(header, params) if params.find_showers else None,
         "detection": Detection(
             int(header["NFRAMES"]),
             (
@@ -313,15 +335,34 @@ def _applies(header: Header, params: JumpParams) -> str:
 
 
 def _halo(params: JumpParams) -> int:
-    return 1 if params.flag_4_neighbors else 0
+    reach = 0
+    if params.find_showers:
+        reach = ring(params.extend_inner_radius, params.extend_outer_radius).reach
+    return reach + (1 if params.flag_4_neighbors else 0)
 
 
 def _frames(header: Header, params: JumpParams) -> Callable[[np.ndarray], np.ndarray] | None:
-    if not params.expand_large_events:
-        return None
+    """Look at whole frames for snowballs, then for showers."""
     from jwpipe.stage1.snowballs import flag_large_events, snowball_rules
 
-    return partial(flag_large_events, **snowball_rules(header, params))
+    looks: list[Callable[[np.ndarray], np.ndarray]] = []
+    if params.expand_large_events:
+        looks.append(partial(flag_large_events, **snowball_rules(header, params)))
+    if params.find_showers:
+        looks.append(partial(flag_showers, rules=shower_rules(header, params)))
+    return partial(_in_turn, tuple(looks)) if looks else None
+
+
+def _in_turn(
+    looks: tuple[Callable[[np.ndarray], np.ndarray], ...], flags: np.ndarray
+) -> np.ndarray:
+    for look in looks:
+        flags = look(flags)
+    return flags
+
+
+def _settle(header: Header, params: JumpParams) -> Step | None:
+    return settle if params.find_showers else None
 
 
 def _survey(references: References, header: Header, params: JumpParams) -> Survey | None:
@@ -330,7 +371,7 @@ def _survey(references: References, header: Header, params: JumpParams) -> Surve
 
 jump = Step(
     "jump",
-    find_jumps,
+    find_events,
     reads=("sci", "groupdq", "pixeldq"),
     writes=("groupdq", "pixeldq"),
     refs=("gain.sci", "readnoise.sci"),
@@ -341,4 +382,5 @@ jump = Step(
     prepare=_prepare,
     frames=_frames,
     survey=_survey,
+    settle=_settle,
 )

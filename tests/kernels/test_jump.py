@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jwpipe.exposure import ExposureError, Header
+from jwpipe.exposure import Header
 from jwpipe.stage1.jump import Detection, JumpParams, find_jumps, jump
 
 DO_NOT_USE, SATURATED, JUMP = 1, 2, 4
@@ -289,9 +289,10 @@ def test_two_groups_are_too_few():
     assert "2 groups" in jump.applies(header(NGROUPS=2), JumpParams())
 
 
-def test_showers_are_refused():
-    with pytest.raises(ExposureError, match=r"x_uncal\.fits: jump: find_showers"):
-        jump.keywords(header(), JumpParams(find_showers=True))
+def test_showers_are_looked_for_where_asked():
+    assert jump.keywords(header(), JumpParams())["showers"] is None
+    assert jump.keywords(header(), JumpParams(find_showers=True))["showers"] is not None
+    assert jump.halo(JumpParams(find_showers=True)) == 4
 
 
 def test_parameters_are_those_of_the_reference_pipeline():
