@@ -85,15 +85,30 @@ def assert_same_image(ours: Path, theirs: Path, tolerance: Tolerance) -> None:
     assert_same_planes(planes(ours), planes(theirs), tolerance)
 
 
-def assert_same_mosaic(ours: Path, theirs: Path, *, contexts: float = 0.0) -> None:
-    """Two mosaics agree in all planes, in the flux and in the WCS; contexts may differ in that share of the pixels."""
-    a, b = planes(ours), planes(theirs)
+def assert_same_mosaic(
+    ours: Path, theirs: Path, *, contexts: float = 0.0, least_weight: float = 0.0
+) -> None:
+    """Two mosaics agree in all planes, in the flux and in the WCS.
+
+    Contexts may differ in the share ``contexts`` of the pixels; those of less than ``least_weight`` count as empty.
+    """
+    a, b = (_weighed(planes(path), least_weight) for path in (ours, theirs))
     assert_same_planes(a, b, DRIZZLED)
     if "CON" in b:
         assert unequal(a["CON"], b["CON"]) <= contexts
     total, expected = (np.nansum(mosaic["SCI"], dtype=float) for mosaic in (a, b))
     assert total == pytest.approx(expected, rel=1e-5)
     assert_same_wcs(ours, theirs)
+
+
+def _weighed(mosaic: dict[str, np.ndarray], least_weight: float) -> dict[str, np.ndarray]:
+    """The planes with pixels of too little weight empty."""
+    empty = np.abs(mosaic["WHT"]) < least_weight
+    blank = {"CON": 0, "WHT": 0.0}
+    return {
+        name: np.where(empty, values.dtype.type(blank.get(name, np.nan)), values)
+        for name, values in mosaic.items()
+    }
 
 
 def assert_same_planes(
