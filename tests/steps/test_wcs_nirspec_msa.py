@@ -188,7 +188,7 @@ def test_flight_slit_as_older_references_have_it(tmp_path):
     sky = np.subtract(
         *(wcs.get_transform("slit_frame", "world")(*place)[:2] for wcs in (ours, flight))
     )
-    assert np.hypot(*sky) * 3600 == pytest.approx(0.20, abs=0.01)
+    assert np.hypot(*sky) * 3600 == pytest.approx(0.20, abs=0.02)
 
 
 def to_pixel(wcs, place):
