@@ -93,7 +93,9 @@ def _ifu(header: Header, references: References, optics: Optics, params: Any) ->
     if not is_internal(header):
         sci["S_REGION"] = polygon(nirspec_ifu.footprint(wcs, slices.regions))
     regions = xr.DataArray(slices.regions, dims=("y", "x"))
-    return Solution(by_slice if params.nrs_ifu_slice_wcs else wcs, sci, variables={"regions": regions})
+    return Solution(
+        by_slice if params.nrs_ifu_slice_wcs else wcs, sci, variables={"regions": regions}
+    )
 
 
 def mode(header: Header) -> str:

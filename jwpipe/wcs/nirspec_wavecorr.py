@@ -60,7 +60,11 @@ def zero_point(
     taken. ``None`` as ``corrected``.
     """
     offset = next(
-        (each["zero_point_offset"] for each in tree["apertures"] if each["aperture_name"] == aperture),
+        (
+            each["zero_point_offset"]
+            for each in tree["apertures"]
+            if each["aperture_name"] == aperture
+        ),
         None,
     )
     if offset is None:
@@ -71,7 +75,13 @@ def zero_point(
     shifted = middle + _pixels(offset, middle, source_x) * step
     if not np.all(np.diff(shifted) > 0):
         return None
-    return Tabular1D(points=middle, lookup_table=shifted, bounds_error=False, fill_value=None, name="wave2wavecorr")
+    return Tabular1D(
+        points=middle,
+        lookup_table=shifted,
+        bounds_error=False,
+        fill_value=None,
+        name="wave2wavecorr",
+    )
 
 
 def _pixels(offset: Model, wavelength: np.ndarray, source_x: float) -> np.ndarray:
