@@ -25,7 +25,6 @@ declination, wavelength, order) gives the pixel where that light falls, and the 
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from astropy import coordinates, units
 from astropy.modeling import Model
 from astropy.modeling.models import Const1D, Identity, Mapping, Shift
 from gwcs import WCS
-from gwcs.coordinate_frames import CelestialFrame, CompositeFrame, Frame2D, SpectralFrame
+from gwcs.coordinate_frames import CelestialFrame, CompositeFrame, Frame2D
 from stdatamodels.jwst.transforms.models import (
     NIRCAMBackwardGrismDispersion,
     NIRCAMForwardColumnGrismDispersion,
@@ -47,9 +46,9 @@ from stdatamodels.jwst.transforms.models import (
 from jwpipe.exposure import ExposureError, Header, header
 from jwpipe.refs import References
 from jwpipe.wcs import imaging
-from jwpipe.wcs.miri_spectra import reference, to_barycentre, tree_of
 from jwpipe.wcs.modes import Solution
 from jwpipe.wcs.soss import number
+from jwpipe.wcs.spectra import beside_wavelength, reference, spectral, to_barycentre, tree_of
 
 ROWS, COLUMNS = 1, 2
 """DISPAXIS: whether spectra lie along the detector's rows or columns, in the orientation of the sky."""
@@ -88,18 +87,7 @@ def build(exposure: xr.Dataset, references: References, params: Any) -> Solution
 def wide_field(direct: WCS, dispersion: Model) -> WCS:
     """The WCS of a field of spectra: (x, y, x0, y0, order) -> (right ascension, declination, wavelength, order)."""
     pixels = _pixels("grism_detector", ("x_grism", "y_grism"))
-    return WCS([(pixels, dispersion), *_beside_wavelength(direct)])
-
-
-def _beside_wavelength(direct: WCS) -> list[tuple[CompositeFrame, Model | None]]:
-    """Carry wavelength and order past the steps of a direct image."""
-    steps = []
-    for step in direct.pipeline:
-        last, frame = step.transform is None, copy(step.frame)
-        frame.name = "sky" if last else f"{step.frame.name}spatial"
-        onwards = None if last else step.transform & Identity(2)
-        steps.append((_spectral(step.frame.name, frame), onwards))
-    return steps
+    return WCS([(pixels, dispersion), *beside_wavelength(direct)])
 
 
 def time_series(
@@ -129,10 +117,10 @@ def time_series_frames() -> list[CompositeFrame]:
     """
     deg, arcsec = (units.deg, units.deg), (units.arcsec, units.arcsec)
     return [
-        _spectral("direct_image", _pixels("full_detector", ("dx", "dy"))),
-        _spectral("v2v3", _plane("v2v3_spatial", deg)),
-        _spectral("v2v3vacorr", _plane("v2v3vacorr_spatial", arcsec)),
-        _spectral("world", CelestialFrame(reference_frame=coordinates.ICRS(), name="icrs")),
+        spectral("direct_image", _pixels("full_detector", ("dx", "dy"))),
+        spectral("v2v3", _plane("v2v3_spatial", deg)),
+        spectral("v2v3vacorr", _plane("v2v3vacorr_spatial", arcsec)),
+        spectral("world", CelestialFrame(reference_frame=coordinates.ICRS(), name="icrs")),
     ]
 
 
@@ -256,13 +244,6 @@ def _fixed(value: float) -> Model:
 def _full_frame(exposure: xr.Dataset) -> xr.Dataset:
     """The exposure as if it began at the corner of the detector, where direct images are counted from."""
     return exposure.assign_attrs(sci=exposure.attrs["sci"] | {"SUBSTRT1": 1, "SUBSTRT2": 1})
-
-
-def _spectral(name: str, frame: Frame2D | CelestialFrame) -> CompositeFrame:
-    wavelength = SpectralFrame(
-        name="spectral", axes_order=(2,), unit=(units.micron,), axes_names=("wavelength",)
-    )
-    return CompositeFrame([frame, wavelength], name=name)
 
 
 def _pixels(name: str, axes: tuple[str, str] = ("x", "y")) -> Frame2D:

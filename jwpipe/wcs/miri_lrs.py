@@ -38,7 +38,9 @@ from jwpipe.refs import References
 from jwpipe.refs.files import RefFile
 from jwpipe.wcs.fitswcs import polygon, s_region
 from jwpipe.wcs.imaging import Box, subarray_corner
-from jwpipe.wcs.miri_spectra import (
+from jwpipe.wcs.modes import Solution
+from jwpipe.wcs.pointing import Pointing
+from jwpipe.wcs.spectra import (
     KEYWORDS,
     from_telescope,
     pixels,
@@ -48,8 +50,6 @@ from jwpipe.wcs.miri_spectra import (
     tree_of,
     wavelength,
 )
-from jwpipe.wcs.modes import Solution
-from jwpipe.wcs.pointing import Pointing
 
 REFERENCE_COLUMNS = 4
 """Columns of reference pixels at the detector's left edge, which see no light."""

@@ -31,7 +31,8 @@ from stdatamodels.jwst.transforms.models import MIRI_AB2Slice
 from jwpipe.exposure import ExposureError, Header, header
 from jwpipe.refs import References
 from jwpipe.wcs.fitswcs import polygon
-from jwpipe.wcs.miri_spectra import (
+from jwpipe.wcs.modes import Solution
+from jwpipe.wcs.spectra import (
     KEYWORDS,
     from_telescope,
     pixels,
@@ -40,7 +41,6 @@ from jwpipe.wcs.miri_spectra import (
     tree_of,
     wavelength,
 )
-from jwpipe.wcs.modes import Solution
 
 THROUGHPUT_PLANE = 7
 """The plane of the ``regions`` reference that holds the slices' pixels with more than 80 % of the light."""

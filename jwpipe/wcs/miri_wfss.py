@@ -20,7 +20,6 @@ and order again.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from typing import Any
 
 import xarray as xr
@@ -28,7 +27,7 @@ from astropy import units
 from astropy.modeling import Model
 from astropy.modeling.models import Identity
 from gwcs import WCS
-from gwcs.coordinate_frames import CompositeFrame, Frame2D, SpectralFrame
+from gwcs.coordinate_frames import Frame2D
 from stdatamodels.jwst.transforms.models import (
     MIRIWFSSBackwardDispersion,
     MIRIWFSSForwardDispersion,
@@ -37,8 +36,8 @@ from stdatamodels.jwst.transforms.models import (
 from jwpipe.exposure import Header, header
 from jwpipe.refs import References
 from jwpipe.wcs import imaging
-from jwpipe.wcs.miri_spectra import KEYWORDS, to_barycentre, tree_of
 from jwpipe.wcs.modes import Solution
+from jwpipe.wcs.spectra import KEYWORDS, beside_wavelength, to_barycentre, tree_of
 
 TRACES = ("displ", "dispx", "dispy", "invdispl", "orders")
 
@@ -61,7 +60,7 @@ def build(exposure: xr.Dataset, references: References, params: Any) -> Solution
         axes_names=("x_dispersed", "y_dispersed"),
         unit=(units.pix, units.pix),
     )
-    steps = [(pixels, dispersion), *_beside_wavelength(direct)]
+    steps = [(pixels, dispersion), *beside_wavelength(direct)]
     direct.bounding_box = (-0.5, exposure.sizes["x"] - 0.5), (-0.5, exposure.sizes["y"] - 0.5)
     return Solution(WCS(steps), sci=KEYWORDS, image=direct)
 
@@ -73,18 +72,3 @@ def _disperse(tree: Mapping[str, Any], header: Header) -> Model:
     model.inverse = MIRIWFSSBackwardDispersion(tree["orders"], lmodels=tree["invdispl"], **traces)
     velocity = to_barycentre(header)
     return model if velocity is None else model | Identity(2) & velocity & Identity(1)
-
-
-def _beside_wavelength(direct: WCS) -> list[tuple[CompositeFrame, Any]]:
-    """The steps of a direct image, past which wavelength and order go unchanged."""
-    spectral = SpectralFrame(
-        name="spectral", axes_order=(2,), unit=(units.micron,), axes_names=("wavelength",)
-    )
-    steps = []
-    for step in direct.pipeline:
-        last = step.transform is None
-        plane = copy(step.frame)
-        plane.name = "sky" if last else f"{step.frame.name}spatial"
-        frame = CompositeFrame([plane, spectral], name=step.frame.name)
-        steps.append((frame, None if last else step.transform & Identity(2)))
-    return steps

@@ -27,8 +27,8 @@ from stdatamodels.jwst.transforms.models import NirissSOSSModel
 from jwpipe.exposure import ExposureError, Header, header
 from jwpipe.refs import References
 from jwpipe.wcs.imaging import subarray_corner
-from jwpipe.wcs.miri_spectra import reference, to_barycentre
 from jwpipe.wcs.modes import Solution
+from jwpipe.wcs.spectra import reference, to_barycentre
 
 ORDERS = (1, 2, 3)
 

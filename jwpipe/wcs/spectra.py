@@ -1,4 +1,4 @@
-"""What the spectroscopic modes of MIRI share: frames of two coordinates and a wavelength, the way on to the sky.
+"""What spectroscopic modes share: frames of two coordinates and a wavelength, the way on to the sky.
 
 The wavelength travels beside the coordinates, in the Sun's rest frame from the first step on.
 """
@@ -6,6 +6,7 @@ The wavelength travels beside the coordinates, in the Sun's rest frame from the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from math import isfinite
 from typing import Any
 
@@ -13,6 +14,7 @@ from astropy import coordinates, units
 from astropy.constants import c
 from astropy.modeling import Model
 from astropy.modeling.models import Identity, Scale
+from gwcs import WCS
 from gwcs.coordinate_frames import CelestialFrame, CompositeFrame, Frame2D, SpectralFrame
 
 from jwpipe.exposure import ExposureError, Header
@@ -124,3 +126,22 @@ def tree_of(
             f"of {header['EXP_TYPE']}, with {', '.join(wanted)}; give one with --override {kind}=FILE"
         )
     return tree
+
+
+def spectral(name: str, frame: Frame2D | CelestialFrame) -> CompositeFrame:
+    """A frame of two coordinates with the wavelength (micron) beside them."""
+    wavelength = SpectralFrame(
+        name="spectral", axes_order=(2,), unit=(units.micron,), axes_names=("wavelength",)
+    )
+    return CompositeFrame([frame, wavelength], name=name)
+
+
+def beside_wavelength(direct: WCS) -> list[tuple[CompositeFrame, Model | None]]:
+    """The steps of a direct image, past which wavelength and order go unchanged."""
+    steps = []
+    for step in direct.pipeline:
+        last, plane = step.transform is None, copy(step.frame)
+        plane.name = "sky" if last else f"{step.frame.name}spatial"
+        onwards = None if last else step.transform & Identity(2)
+        steps.append((spectral(step.frame.name, plane), onwards))
+    return steps
