@@ -71,14 +71,18 @@ def run(task: dict) -> dict:
     for step in task.get("save", ()):
         steps.setdefault(step, {})["save_results"] = True
     options = {"steps": steps} if hasattr(pipeline, "step_defs") else {}
-    output = Path(task["output"])
+    output = Path(task["output"]).absolute()
     output.mkdir(parents=True, exist_ok=True)
+    source = Path(task["input"]).absolute()
+    if source.suffix == ".json":
+        # Stage 2 looks for the members of an association in the working directory.
+        os.chdir(source.parent)
     costs: dict[str, dict[str, float]] = {}
     if task.get("measure"):
         measure_steps(costs)
     cpu, wall = time.process_time(), time.perf_counter()
     pipeline.call(
-        task["input"],
+        str(source),
         output_dir=str(output),
         save_results=True,
         **options,
