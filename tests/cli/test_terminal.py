@@ -96,9 +96,7 @@ def wait_for_draft(folder, ran):
     raise AssertionError("nothing was written")
 
 
-@pytest.mark.parametrize(
-    ("number", "form"), [(signal.SIGINT, "fits"), (signal.SIGINT, "zarr"), (signal.SIGTERM, "fits")]
-)
+@pytest.mark.parametrize(("number", "form"), [(signal.SIGINT, "fits"), (signal.SIGTERM, "zarr")])
 def test_an_interrupt_leaves_nothing_unfinished(
     process, environment, uncal, refs, tmp_path, number, form
 ):
