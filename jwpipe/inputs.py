@@ -71,13 +71,18 @@ def collect(request: Request) -> Work:
             units += found
         except ExposureError as error:
             problems.append((name, str(error)))
-    exposures = _distinct(units, request.combines, problems)
+    exposures = sorted(_distinct(units, request.combines, problems), key=_detector)
     if not request.combines:
         return Work(tuple(exposures), (), tuple(problems))
     mosaics += _by_filter([each for each in exposures if each in loose], problems)
     bad = {name for name, _ in problems}
     usable = tuple(each for each in exposures if each.path not in bad)
     return Work(usable, tuple(mosaics), tuple(problems))
+
+
+def _detector(unit: ExposureInput) -> str:
+    """The last part of an exposure's name: those of a detector go one after another, since they share references."""
+    return unit.name.rpartition("_")[2]
 
 
 def _root(path: str) -> str:
