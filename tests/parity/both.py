@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,3 +113,21 @@ def association(folder: Path, names: list[str]) -> Path:
     folder.mkdir(exist_ok=True)
     members = [folder / f"{name}_cal.fits" for name in names]
     return write_association(association_of(members, MOSAIC, asn_id="o001"), folder / "asn.json")
+
+
+def level2_association(source: Path, members: Sequence[tuple[str, str]], folder: Path) -> Path:
+    """An association in ``folder`` of files copied from ``source`` (name, type); the product is named as the first."""
+    for name, _ in members:
+        shutil.copyfile(source / name, folder / name)
+    listed = [{"expname": name, "exptype": kind} for name, kind in members]
+    product = {"name": members[0][0].rpartition("_")[0], "members": listed}
+    head = {
+        "asn_type": "image2",
+        "asn_rule": "DMSLevel2bBase",
+        "asn_id": "a3001",
+        "asn_pool": "none",
+        "program": "90210",
+    }
+    path = folder / "asn.json"
+    path.write_text(json.dumps({**head, "products": [product]}))
+    return path

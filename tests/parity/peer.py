@@ -77,13 +77,15 @@ def bare_environment() -> dict[str, str]:
 class Job:
     """A run of the peer under way."""
 
-    process: subprocess.Popen[str]
-    log: Path
+    processes: tuple[subprocess.Popen[str], ...]
+    folder: Path
 
-    def wait(self) -> None:
-        """Return when all tasks are done; an assertion fails where one did not end well."""
-        code = self.process.wait()
-        assert code == 0, f"the peer failed:\n{self.log.read_text()[-3000:]}"
+    def wait(self) -> str:
+        """What was printed, when all is done; an assertion fails where a process did not end well."""
+        codes = [process.wait() for process in self.processes]
+        logs = "".join(path.read_text()[-3000:] for path in self.folder.glob("log*.txt"))
+        assert not any(codes), f"the peer failed:\n{logs}"
+        return "".join(path.read_text() for path in sorted(self.folder.glob("output*.txt")))
 
 
 @dataclass(frozen=True)
@@ -93,33 +95,36 @@ class Peer:
     python: Path
     folder: Path
 
-    def start(self, name: str, tasks: Sequence[Task]) -> Job:
-        """Start a process that does ``tasks`` one after another."""
+    def start(self, name: str, tasks: Sequence[Task], processes: int = 1) -> Job:
+        """Start processes that share ``tasks``, each of them doing its own one after another."""
         work = self.folder / name
         work.mkdir()
-        (work / "tasks.json").write_text(json.dumps(tasks, default=str))
-        return self._popen(work, [str(RUNNER), "tasks.json"])
+        started = []
+        for number in range(processes):
+            path = work / f"tasks{number}.json"
+            path.write_text(json.dumps(tasks[number::processes], default=str))
+            started.append(self._popen(work, number, [str(RUNNER), str(path)]))
+        return Job(tuple(started), work)
 
     def execute(self, name: str, code: str, *arguments: str | Path) -> str:
         """What ``code`` prints, run by the peer's interpreter."""
         work = self.folder / name
         work.mkdir()
-        job = self._popen(work, ["-c", code, *map(str, arguments)])
-        job.wait()
-        return (work / "output.txt").read_text()
+        return Job((self._popen(work, 0, ["-c", code, *map(str, arguments)]),), work).wait()
 
-    def _popen(self, work: Path, arguments: Sequence[str]) -> Job:
-        log, output = work / "log.txt", work / "output.txt"
-        with log.open("w") as errors, output.open("w") as out:
-            process = subprocess.Popen(
+    def _popen(self, work: Path, number: int, arguments: Sequence[str]) -> subprocess.Popen[str]:
+        with (
+            (work / f"log{number}.txt").open("w") as log,
+            (work / f"output{number}.txt").open("w") as output,
+        ):
+            return subprocess.Popen(
                 [str(self.python), *arguments],
                 cwd=work,
                 env=bare_environment(),
-                stdout=out,
-                stderr=errors,
+                stdout=output,
+                stderr=log,
                 text=True,
             )
-        return Job(process, log)
 
 
 def task(

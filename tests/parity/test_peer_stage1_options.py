@@ -159,6 +159,7 @@ def results(peer: Peer, exposures, tmp_path_factory) -> dict[str, tuple[Path, Pa
             task("Detector1Pipeline", source, theirs, files, steps=case.steps)
             for (source, files, case), (_, theirs) in zip(tasks, folders.values(), strict=True)
         ],
+        processes=2,
     )
     for (source, files, case), (ours, _) in zip(tasks, folders.values(), strict=True):
         overrides = {kind: str(path) for kind, path in files.items()}

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from astropy.io import fits
-from both import Runs, references
+from both import Runs, level2_association, references
 from compare import IMAGE, assert_same_image, assert_same_mosaic, assert_same_wcs, keywords, planes
 from peer import Peer, task
 
@@ -37,7 +34,9 @@ CASES = {
         {"bkg_subtract": {"sigma": 2.0, "maxiters": 2, "save_combined_background": True}, **NO_I2D},
         backgrounds=((2, "rate"), (4, "rate")),
     ),
-    "backgrounds of integrations": Case(suffix="rateints", backgrounds=((2, "rateints"), (4, "rateints"))),
+    "backgrounds of integrations": Case(
+        suffix="rateints", backgrounds=((2, "rateints"), (4, "rateints"))
+    ),
     "integrations": Case(suffix="rateints"),
     "flat undone": Case({"flat_field": {"inverse": True}, "photom": {"inverse": True}, **NO_I2D}),
     "own flat": Case({"flat_field": {"user_supplied_flat": "flat"}, **NO_I2D}),
@@ -89,27 +88,9 @@ def association(runs: Runs, case: Case, folder: Path) -> Path:
     folder.mkdir()
     members = [(runs.names[0], case.suffix, "science")]
     members += [(runs.names[number], suffix, "background") for number, suffix in case.backgrounds]
-    return write_association(
+    return level2_association(
         runs.theirs, [(f"{n}_{suffix}.fits", kind) for n, suffix, kind in members], folder
     )
-
-
-def write_association(source: Path, members: Sequence[tuple[str, str]], folder: Path) -> Path:
-    """A level-2 association of files copied from ``source``; the first member gives the product's name."""
-    listed = [{"expname": name, "exptype": kind} for name, kind in members]
-    for name, _ in members:
-        shutil.copyfile(source / name, folder / name)
-    product = {"name": members[0][0].rpartition("_")[0], "members": listed}
-    head = {
-        "asn_type": "image2",
-        "asn_rule": "DMSLevel2bBase",
-        "asn_id": "a3001",
-        "asn_pool": "none",
-        "program": "90210",
-    }
-    path = folder / "asn.json"
-    path.write_text(json.dumps({**head, "products": [product]}))
-    return path
 
 
 def rough_flat(flat: Path, path: Path) -> Path:

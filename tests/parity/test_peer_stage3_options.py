@@ -142,7 +142,7 @@ def steps(peer: Peer, runs: Runs, struck: Path, tmp_path_factory) -> Steps:
     mosaic = runs.mosaics("i2d.fits")[1]
     for case, parameters in CATALOGUES.items():
         steps.add(case, "SourceCatalogStep", mosaic, files, parameters)
-    job = peer.start("stage3 options", steps.tasks)
+    job = peer.start("stage3 options", steps.tasks, processes=2)
     for case, parameters in SKY.items():
         run_step("skymatch", everything, steps.folder(case, "ours"), parameters)
     for case, parameters in OUTLIERS.items():
