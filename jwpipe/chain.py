@@ -140,7 +140,7 @@ def _is_plane(reference: Any) -> bool:
 
 
 def _read(value: Any, rows: slice, columns: slice) -> Any:
-    return value.read(rows, columns) if isinstance(value, RefArray) else value
+    return value.kept(rows, columns) if isinstance(value, RefArray) else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,7 +267,7 @@ class Chain:
         Cubes are read strip by strip instead, since rows of theirs would have to be copied.
         """
         wanted = {r for bound in self.steps for r in bound.references if _is_plane(r)}
-        return {each: each.read(rows, slice(0, self.nx)) for each in wanted}
+        return {each: each.kept(rows, slice(0, self.nx)) for each in wanted}
 
     def _state(
         self, inputs: Sequence[Any], rows: slice, local: slice, integrations: slice

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jwpipe.io.fitsarray import FitsArray
-from jwpipe.refs.cache import CACHE
+from jwpipe.refs.cache import CACHE, SparseFlags
 from jwpipe.refs.content import Stamp, decoded
 from jwpipe.refs.quality import Translation, translate
 
@@ -147,6 +147,20 @@ class RefArray:
             raise ValueError(f"a reference array of {self.ndim} axes has no rows and columns")
         region = self.source.read(_span(rows, self.shape[-2]), _span(columns, self.shape[-1]))
         return np.ascontiguousarray(region, dtype=self.dtype)
+
+    def kept(self, rows: slice, columns: slice) -> np.ndarray:
+        """As ``read``, for what further exposures want again: kept in the process while there is room.
+
+        The result is shared with other readers: do not write into it.
+        """
+        if isinstance(self.source, MappedPixels):
+            return self.read(rows, columns)
+        key = self, _span(rows, self.shape[-2]), _span(columns, self.shape[-1])
+        if isinstance(self.source, StandardFlags):
+            return CACHE.get(
+                key, lambda: SparseFlags.of(self.read(rows, columns)), spare=True
+            ).dense()
+        return CACHE.get(key, lambda: self.read(rows, columns), spare=True)
 
     def map(
         self,

@@ -16,7 +16,7 @@ from refs_files import CORNER, definitions, exposure, image, write, write_asdf
 
 from jwpipe.dq import Pixel
 from jwpipe.refs import RefArray, ReferenceRefused, References, RefFile
-from jwpipe.refs.cache import CACHE, ArrayCache
+from jwpipe.refs.cache import CACHE, ArrayCache, SparseFlags
 from jwpipe.refs.quality import translate, translation
 
 DATA = Path(os.environ.get("JWPIPE_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -270,15 +270,38 @@ def test_concurrent_requests_compute_once() -> None:
     assert all(result is results[0] for result in results)
 
 
-def test_the_cache_keeps_the_most_recent_within_its_capacity() -> None:
-    cache = ArrayCache(250)
-    for key in "abc":
-        cache.get(key, lambda: np.zeros(10, np.float64))
-    assert cache.nbytes == 240
+def test_what_does_not_fit_together_is_kept_in_part() -> None:
+    cache = ArrayCache(800)
+    made: list[int] = []
+
+    def compute(key: int) -> np.ndarray:
+        made.append(key)
+        return np.zeros(10)
+
+    for _ in range(20):
+        for key in range(15):
+            cache.get(key, lambda key=key: compute(key))
+    assert cache.nbytes == 800
+    assert len(made) < 0.8 * 20 * 15
+
+
+def test_nothing_is_dropped_for_what_is_cheap_to_read() -> None:
+    cache = ArrayCache(100)
+    cache.get("a", lambda: np.zeros(10), spare=True)
+    cache.get("b", lambda: np.zeros(10), spare=True)
     cache.get("a", lambda: pytest.fail("a was dropped"))
-    cache.get("d", lambda: np.zeros(10, np.float64))
-    assert cache.nbytes == 240
-    assert cache.get("b", lambda: np.full(1, 7.0))[0] == 7
+    assert cache.get("b", lambda: np.ones(10), spare=True)[0] == 1
+    cache.get("c", lambda: np.zeros(10))
+    assert cache.nbytes == 80
+
+
+def test_flags_are_kept_without_those_that_are_not_set() -> None:
+    flags = np.zeros((30, 40), np.uint32)
+    flags[3, 4], flags[29, 39] = 5, 1 << 31
+    sparse = SparseFlags.of(flags)
+    assert sparse.nbytes == 2 * (4 + 4)
+    assert np.array_equal(sparse.dense(), flags)
+    assert sparse.dense().dtype == np.uint32
 
 
 def test_an_array_larger_than_the_cache_is_not_kept() -> None:
