@@ -260,6 +260,39 @@ def show(file: str, output: str | None) -> None:
     click.echo(draw(file, output or Path(file).with_suffix(".png")))
 
 
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("file")
+@click.argument("coordinates", nargs=-1, required=True, type=float, metavar="X Y")
+@click.option(
+    "--inverse",
+    is_flag=True,
+    help="The way back: RA DEC (deg), and WAVELENGTH (micron) for spectra, in place of X Y.",
+)
+@click.option("--slit", metavar="NAME", help="NIRSpec: the slit, or the slitlet's number.")
+@click.option("--slice", type=int, metavar="N", help="NIRSpec IFU: the slice, 0 to 29.")
+@click.option("--order", type=int, metavar="N", help="Grisms and SOSS: the order of the spectrum.")
+@click.option(
+    "--source",
+    type=(float, float),
+    metavar="X0 Y0",
+    help="Grisms: the source's pixel in the direct image, counted from 0.",
+)
+@plain_errors
+def wcs(file: str, coordinates: tuple[float, ...], inverse: bool, **choice: Any) -> None:
+    """Print where pixel X Y of FILE looks: right ascension, declination, wavelength.
+
+    Pixels are counted from 0: the middle of the first is 0 0. With --inverse, print the pixel that light falls on.
+    """
+    from jwpipe.io import open as open_exposure
+    from jwpipe.wcs.inspect import Choice, described, part_of
+
+    if len(coordinates) not in ((2, 3) if inverse else (2,)):
+        expected = "RA DEC [WAVELENGTH]" if inverse else "X Y"
+        raise click.UsageError(f"expected {expected}, found {len(coordinates)} numbers")
+    part = part_of(open_exposure(file), Choice(**choice), inverse=inverse)
+    click.echo(described(part.pixel(*coordinates) if inverse else part.place(*coordinates)))
+
+
 @main.command()
 @click.option(
     "-o", "--output", default="jwpipe-demo", show_default=True, help="Folder to write to."
