@@ -137,7 +137,7 @@ MILLIARCSECOND = 1.0 / 3.6e6
 
 def assert_same_wcs(ours: Path, theirs: Path, limit: float = 0.1) -> None:
     """The sky positions of pixels agree within ``limit`` milliarcseconds over the frame, and back."""
-    (first, shape), (second, _) = _wcs(ours), _wcs(theirs)
+    (first, shape), (second, _) = wcs_of(ours), wcs_of(theirs)
     y, x = np.mgrid[0 : shape[0] - 1 : 9j, 0 : shape[1] - 1 : 9j]
     (ra, dec), (ra2, dec2) = first(x, y), second(x, y)
     apart = np.hypot((ra - ra2) * np.cos(np.radians(dec2)), dec - dec2)
@@ -151,7 +151,7 @@ def assert_same_wcs(ours: Path, theirs: Path, limit: float = 0.1) -> None:
     assert np.nanmax(np.hypot(*(back - back2))) * scale.mean() < limit * MILLIARCSECOND
 
 
-def _wcs(path: Path) -> tuple[Any, tuple[int, int]]:
+def wcs_of(path: Path) -> tuple[Any, tuple[int, int]]:
     """The gwcs of a product as the data models give it, and the shape of its image."""
     from stdatamodels.jwst import datamodels
 

@@ -10,7 +10,7 @@ from astropy.table import QTable
 
 # Their scale is a pixel or a degree, whatever their value.
 ABSOLUTE = ("xcentroid", "ycentroid", "nn_dist", "semimajor_sigma", "semiminor_sigma", "roundness", "sharpness",
-            "ellipticity", "orientation", "sky_orientation")  # fmt: skip
+            "ellipticity")  # fmt: skip
 SKY_SCALE_MAS = 30.0
 
 
@@ -22,8 +22,8 @@ def catalogue(path: Path) -> QTable:
 def far_sources(ours: QTable, theirs: QTable, relative: float) -> dict[str, np.ndarray]:
     """The labels of sources that differ by more than ``relative``, for each column that has any.
 
-    Numbers are compared with themselves or with their error, whichever is larger; positions, shapes and angles with
-    one pixel or one degree.
+    Numbers are compared with themselves or with their error, whichever is larger; positions and shapes with one pixel,
+    angles with one degree, or more in what is nearly round.
     """
     far = {
         name: np.asarray(theirs["label"])[_far(ours, theirs, name, relative)]
@@ -43,5 +43,8 @@ def _far(ours: QTable, theirs: QTable, name: str, relative: float) -> np.ndarray
         allowed = np.maximum(allowed, relative * np.asarray(theirs[f"{name}_err"].value))
     if name in ABSOLUTE:
         allowed = np.full(b.shape, relative)
+    if "orientation" in name:
+        # What is nearly round has hardly a direction.
+        allowed = relative / np.asarray(theirs["ellipticity"].value)
     apart = np.abs((a - b + 180.0) % 360.0 - 180.0) if "orientation" in name else np.abs(a - b)
     return (apart > allowed) | (np.isnan(a) != np.isnan(b))
