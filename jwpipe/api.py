@@ -107,8 +107,9 @@ def image3(
 ) -> xr.Dataset:
     """A mosaic from calibrated exposures: aligned, sky-matched, cleaned of outliers, resampled.
 
-    What depends on all exposures is solved when this is called: the alignment, the sky levels, and the weights below
-    which outlier_detection leaves pixels out. The pixels stay lazy, tile by tile: ``mosaic.isel(y=..., x=...).compute()`` computes only what lies under the cutout.
+    What depends on all exposures is solved when this is called: the alignment, the sky levels, and the weights
+    below which outlier_detection leaves pixels out. The pixels stay lazy, tile by tile:
+    ``mosaic.isel(y=..., x=...).compute()`` computes only what lies under the cutout.
 
     Raises
     ------

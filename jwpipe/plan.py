@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from jwpipe.pipelines import PIPELINES
 from jwpipe.refs import MissingReferences, RefArray, References
 from jwpipe.refs.array import MappedPixels
 from jwpipe.request import MOSAIC, Request
-from jwpipe.stage3.placement import TILE
+from jwpipe.stage3.placement import TILE, tile_shape
 from jwpipe.stage3.tiles import BATCH
 from jwpipe.step import Params, Step
 
@@ -121,18 +122,19 @@ class _Planner:
         cleaned = image3.clean(exposures, parameters["outlier_detection"])
         written = [] if cleaned.reason else [*cleaned.exposures, *cleaned.intermediate]
         products = self._names([*saved, *written], asn_id=unit.asn_id)
-        tasks, size = _tasks([*saved, *written]), 0
+        tasks = _tasks([*saved, *written])
+        shape: tuple[int, ...] = (0, 0)
         if not parameters["resample"].skip:
             result = image3.combine(exposures, parameters["resample"], unit.name)
-            tasks, size = tasks + _tasks([result]), result["sci"].size
+            tasks, shape = tasks + _tasks([result]), result["sci"].shape
             products += self._names([result])
             if not parameters["source_catalog"].skip:
                 products += self._catalogue_names(result)
-        memory = _own_peak() + mosaic_bytes(len(exposures), self.threads, size)
+        memory = _own_peak() + mosaic_bytes(len(exposures), self.threads, prod(shape))
         outcome = next((row for row in rows if row.name == "outlier_detection"), None)
         if cleaned.reason and outcome is not None:
             rows[rows.index(outcome)] = StepRow(outcome.name, cleaned.reason, {}, {})
-        return Plan(unit.name, MOSAIC, rows, _tiles(exposures, size), tasks, memory, products)
+        return Plan(unit.name, MOSAIC, rows, _tiles(exposures, shape), tasks, memory, products)
 
     def _catalogue(self, unit: ExposureInput) -> Plan:
         mosaic = open_exposure(unit.path)
@@ -218,10 +220,12 @@ def _chunks(exposure: xr.Dataset) -> str:
     return f"{shape} in {len(heights)} blocks of up to {max(heights)} rows"
 
 
-def _tiles(exposures: Sequence[xr.Dataset], size: int) -> str:
-    return (
-        f"{len(exposures)} exposures, {size / 1e6:.3g} million pixels in tiles of {TILE} x {TILE}"
-    )
+def _tiles(exposures: Sequence[xr.Dataset], shape: tuple[int, ...]) -> str:
+    if not prod(shape):
+        return f"those of {len(exposures)} exposures"
+    height, width = tile_shape((shape[0], shape[1]))
+    size = f"{shape[0]} x {shape[1]} pixels in tiles of {min(height, shape[0])} x {width}"
+    return f"{len(exposures)} exposures, a mosaic of {size}"
 
 
 def _unread(exposure: xr.Dataset) -> xr.Dataset:
