@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from jwpipe.params import ParameterError
 from jwpipe.step import ExposureStep, Params, Step
+
+ParamsLike = TypeVar("ParamsLike", bound=Params)
 
 
 def steps_among(hooks: Sequence[Any]) -> list[Step | ExposureStep]:
@@ -27,6 +29,11 @@ def without_steps(params: Params) -> Params:
         for name in ("pre_hooks", "post_hooks")
     }
     return params.model_copy(update=functions)
+
+
+def without_hooks(params: ParamsLike) -> ParamsLike:
+    """The parameters as a step's own functions take them, plain data alone."""
+    return params.model_copy(update={"pre_hooks": (), "post_hooks": ()})
 
 
 def apply_hooks(exposure: Any, hooks: Sequence[Any]) -> Any:

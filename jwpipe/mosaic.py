@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import IMAGE, ExposureError, Header, header
-from jwpipe.hooks import apply_hooks
+from jwpipe.hooks import apply_hooks, without_hooks
 from jwpipe.inputs import mosaic_name
 from jwpipe.params import check_steps, resolve
 from jwpipe.pipeline import Settings, crds_parameters
@@ -170,8 +170,9 @@ def clean(
     if params.skip:
         return Outliers(_recorded(exposures, "outlier_detection", params, SKIPPED, SKIP), SKIP)
     exposures = [apply_hooks(e, params.pre_hooks) for e in exposures]
-    thresholds = mask_thresholds(exposures, params) if solve_thresholds else None
-    found = detect_outliers(exposures, params, thresholds=thresholds)
+    plain = without_hooks(params)
+    thresholds = mask_thresholds(exposures, plain) if solve_thresholds else None
+    found = detect_outliers(exposures, plain, thresholds=thresholds)
     status = SKIPPED if found.reason else COMPLETE
     flagged = [apply_hooks(exposure, params.post_hooks) for exposure in found.exposures]
     done = _recorded(flagged, "outlier_detection", params, status, found.reason)
@@ -184,7 +185,7 @@ def combine(
     """The lazy mosaic of the exposures."""
     exposures = [apply_hooks(exposure, params.pre_hooks) for exposure in exposures]
     mosaic = resample_exposures(
-        exposures, params, filename=f"{name}_i2d.fits", association=association
+        exposures, without_hooks(params), filename=f"{name}_i2d.fits", association=association
     )
     return record(
         apply_hooks(mosaic, params.post_hooks), "resample", COMPLETE, parameters=params.own()
