@@ -40,28 +40,52 @@ class Ellipse(NamedTuple):
 
 
 def ellipses(regions: Regions, least: float) -> Iterator[Ellipse]:
-    """Ellipses of the regions whose area, holes filled, is ``least`` or more."""
-    from skimage.measure import regionprops
+    """Ellipses of the regions whose area, holes filled, is ``least`` or more.
 
-    spans = (regions.box[:, 1] - regions.box[:, 0]) * (regions.box[:, 3] - regions.box[:, 2])
-    holed = (regions.area >= SMALLEST_RING) & (spans >= least)
+    Centre, axes and angle are those of an ellipse with the same second moments as the pixels, axes a pixel shorter.
+    """
     order = np.argsort(regions.label, kind="stable")
     ends = np.cumsum(regions.area)
+    spans = (regions.box[:, 1] - regions.box[:, 0]) * (regions.box[:, 3] - regions.box[:, 2])
+    holed = (regions.area >= SMALLEST_RING) & (spans >= least)
     for region in np.flatnonzero((regions.area >= least) | holed):
         pixels = order[ends[region] - regions.area[region] : ends[region]]
         top, bottom, left, right = (int(value) for value in regions.box[region])
         image = np.zeros((bottom - top, right - left), np.uint8)
         image[regions.y[pixels] - top, regions.x[pixels] - left] = 1
-        (shape,) = regionprops(image)
-        if shape.area_filled >= least:
-            row, column = shape.centroid
-            yield Ellipse(
-                float(column) + left,
-                float(row) + top,
-                shape.axis_minor_length - 1,
-                shape.axis_major_length - 1,
-                float(np.degrees(shape.orientation)),
-            )
+        if pixels.size >= least or _filled_area(image) >= least:
+            yield _ellipse(image, top, left)
+
+
+def _filled_area(image: np.ndarray) -> int:
+    from scipy.ndimage import binary_fill_holes
+
+    return int(binary_fill_holes(image, np.ones((3, 3))).sum())
+
+
+def _ellipse(image: np.ndarray, top: int, left: int) -> Ellipse:
+    """The ellipse of the pixels that are set in ``image``, whose corner lies at ``top`` and ``left``.
+
+    Moments are rounded as the library rounds them: pixels on the rim of a circle hang on the last digit.
+    """
+    from skimage.measure import inertia_tensor, inertia_tensor_eigvals, moments_central
+
+    n = int(image.sum(dtype=np.int64))
+    y = int((image.sum(axis=1, dtype=np.int64) * np.arange(image.shape[0])).sum())
+    x = int((image.sum(axis=0, dtype=np.int64) * np.arange(image.shape[1])).sum())
+    tensor = inertia_tensor(image, moments_central(image, (y / n, x / n), order=3))
+    major, minor = inertia_tensor_eigvals(image, T=tensor)
+    (across, mixed), (_, down) = tensor
+    angle = 0.5 * np.arctan2(-2 * mixed, down - across)
+    if across == down:
+        angle = np.copysign(np.pi / 4, -mixed) if mixed else -np.pi / 4
+    return Ellipse(
+        (x + n * left) / n,
+        (y + n * top) / n,
+        4 * float(np.sqrt(minor)) - 1,
+        4 * float(np.sqrt(major)) - 1,
+        float(np.degrees(angle)),
+    )
 
 
 def pixels_inside(ellipse: Ellipse, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
