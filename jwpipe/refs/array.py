@@ -49,7 +49,7 @@ class DecodedPixels:
 
     def read(self, rows: Span, columns: Span) -> np.ndarray:
         """Cut the region from the decoded array."""
-        whole = CACHE.get(self, lambda: decoded(self.file.path, self.index))
+        whole = CACHE.get(self, None, lambda: decoded(self.file.path, self.index))
         return np.array(whole[..., slice(*rows), slice(*columns)], order="C")
 
 
@@ -102,7 +102,7 @@ class MappedPixels:
     def read(self, rows: Span, columns: Span) -> np.ndarray:
         """Transform the region, or take it from the cache."""
         return CACHE.get(
-            (self, rows, columns), lambda: self._transform(slice(*rows), slice(*columns))
+            self, (rows, columns), lambda: self._transform(slice(*rows), slice(*columns))
         )
 
     def _transform(self, rows: slice, columns: slice) -> np.ndarray:
@@ -155,12 +155,12 @@ class RefArray:
         """
         if isinstance(self.source, MappedPixels):
             return self.read(rows, columns)
-        key = self, _span(rows, self.shape[-2]), _span(columns, self.shape[-1])
+        region = _span(rows, self.shape[-2]), _span(columns, self.shape[-1])
         if isinstance(self.source, StandardFlags):
             return CACHE.get(
-                key, lambda: SparseFlags.of(self.read(rows, columns)), spare=True
+                self, region, lambda: SparseFlags.of(self.read(rows, columns)), spare=True
             ).dense()
-        return CACHE.get(key, lambda: self.read(rows, columns), spare=True)
+        return CACHE.get(self, region, lambda: self.read(rows, columns), spare=True)
 
     def map(
         self,

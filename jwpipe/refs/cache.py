@@ -4,13 +4,15 @@ A transformed reference (a dark averaged to the read pattern) is expensive and i
 every further exposure of the same detector; two threads that want it at the same time must compute
 it once. Pixels as they lie in a file are kept while there is room: reading them again costs little.
 
-Exposures ask for the same arrays in the same order. Where these do not fit together, dropping the
-least recently used one would drop each just before it is wanted again; therefore chance decides.
+Regions are dropped from the array least recently used: that of another detector. Exposures ask for
+the regions of an array in the same order; where they do not fit together, dropping the oldest
+would drop each just before it is wanted again, therefore chance decides among them.
 """
 
 import os
 import random
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 512e6)))
+CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 384e6)))
 """Bytes of reference arrays that a process keeps; JWPIPE_REFERENCE_CACHE in the environment."""
 
 
@@ -65,19 +67,24 @@ class ArrayCache:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.nbytes = 0
-        self._kept: dict[Hashable, Any] = {}
+        self._regions: OrderedDict[Hashable, dict[Hashable, Any]] = OrderedDict()
         self._pending: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
         self._chance = random.Random(0)
 
-    def get(self, key: Hashable, compute: Callable[[], K], *, spare: bool = False) -> K:
-        """What is kept under ``key``; ``compute`` is called at most once at a time for a key.
+    def get(
+        self, array: Hashable, region: Hashable, compute: Callable[[], K], *, spare: bool = False
+    ) -> K:
+        """What is kept of a region of ``array``; ``compute`` is called at most once at a time for it.
 
-        ``spare``: nothing is dropped to make room for it.
+        ``spare``: only regions of arrays that nobody asked for since ``array`` was last asked for are dropped to
+        make room for it.
         """
+        key = array, region
         with self._lock:
-            if key in self._kept:
-                found: K = self._kept[key]
+            older = self._asked_for(array)
+            if region in self._regions[array]:
+                found: K = self._regions[array][region]
                 return found
             pending: Future[K] | None = self._pending.get(key)
             if pending is None:
@@ -91,30 +98,44 @@ class ArrayCache:
             self._forget(key)
             mine.set_exception(error)
             raise
-        self._store(key, made, spare=spare)
+        self._store(array, region, made, older if spare else None)
         mine.set_result(made)
         return made
 
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
-            self._kept.clear()
+            self._regions.clear()
             self.nbytes = 0
 
     def _forget(self, key: Hashable) -> None:
         with self._lock:
             del self._pending[key]
 
-    def _store(self, key: Hashable, made: Kept, *, spare: bool) -> None:
+    def _asked_for(self, array: Hashable) -> int:
+        """Make ``array`` the last one asked for; how many had not been asked for since it was before."""
+        places = {each: place for place, each in enumerate(self._regions)}
+        self._regions.setdefault(array, {})
+        self._regions.move_to_end(array)
+        return places.get(array, 0)
+
+    def _store(self, array: Hashable, region: Hashable, made: Kept, older: int | None) -> None:
+        """Keep a region; at the cost of the ``older`` least recently used arrays only, if that is given."""
         with self._lock:
-            del self._pending[key]
-            room = self.capacity - (self.nbytes if spare else 0)
-            if made.nbytes > room:
+            del self._pending[array, region]
+            if made.nbytes > self.capacity:
                 return
             while self.nbytes + made.nbytes > self.capacity:
-                dropped = self._kept.pop(self._chance.choice(list(self._kept)))
-                self.nbytes -= dropped.nbytes
-            self._kept[key] = made
+                oldest, regions = next(iter(self._regions.items()))
+                if not regions:
+                    del self._regions[oldest]
+                    older = None if older is None else older - 1
+                elif older is not None and older <= 0:
+                    return
+                else:
+                    dropped = regions.pop(self._chance.choice(list(regions)))
+                    self.nbytes -= dropped.nbytes
+            self._regions.setdefault(array, {})[region] = made
             self.nbytes += made.nbytes
 
 

@@ -262,7 +262,7 @@ def test_concurrent_requests_compute_once() -> None:
 
     def ask() -> np.ndarray:
         started.wait()
-        return cache.get("key", compute)
+        return cache.get("array", "region", compute)
 
     with ThreadPoolExecutor(4) as pool:
         results = [f.result() for f in [pool.submit(ask) for _ in range(4)]]
@@ -280,19 +280,40 @@ def test_what_does_not_fit_together_is_kept_in_part() -> None:
 
     for _ in range(20):
         for key in range(15):
-            cache.get(key, lambda key=key: compute(key))
+            cache.get("array", key, lambda key=key: compute(key))
     assert cache.nbytes == 800
     assert len(made) < 0.8 * 20 * 15
 
 
+def test_regions_of_the_array_least_recently_used_are_dropped_first() -> None:
+    cache = ArrayCache(240)
+    cache.get("old", 1, lambda: np.zeros(10))
+    cache.get("new", 1, lambda: np.zeros(10))
+    cache.get("old", 1, lambda: pytest.fail("old was dropped"))
+    cache.get("newest", 1, lambda: np.zeros(10))
+    cache.get("newest", 2, lambda: np.zeros(10))
+    cache.get("old", 1, lambda: pytest.fail("old was dropped"))
+    assert cache.get("new", 1, lambda: np.ones(10))[0] == 1
+
+
 def test_nothing_is_dropped_for_what_is_cheap_to_read() -> None:
     cache = ArrayCache(100)
-    cache.get("a", lambda: np.zeros(10), spare=True)
-    cache.get("b", lambda: np.zeros(10), spare=True)
-    cache.get("a", lambda: pytest.fail("a was dropped"))
-    assert cache.get("b", lambda: np.ones(10), spare=True)[0] == 1
-    cache.get("c", lambda: np.zeros(10))
+    cache.get("array", "a", lambda: np.zeros(10), spare=True)
+    cache.get("array", "b", lambda: np.zeros(10), spare=True)
+    cache.get("array", "a", lambda: pytest.fail("a was dropped"))
+    assert cache.get("array", "b", lambda: np.ones(10), spare=True)[0] == 1
+    cache.get("array", "c", lambda: np.zeros(10))
     assert cache.nbytes == 80
+
+
+def test_what_is_cheap_to_read_takes_the_place_of_another_detectors() -> None:
+    cache = ArrayCache(160)
+    cache.get("old", 1, lambda: np.zeros(10), spare=True)
+    cache.get("new", 1, lambda: np.zeros(10), spare=True)
+    cache.get("new", 2, lambda: np.zeros(10), spare=True)
+    cache.get("new", 1, lambda: pytest.fail("new was dropped"))
+    cache.get("new", 2, lambda: pytest.fail("new was dropped"))
+    assert cache.get("old", 1, lambda: np.ones(10))[0] == 1
 
 
 def test_flags_are_kept_without_those_that_are_not_set() -> None:
@@ -306,7 +327,7 @@ def test_flags_are_kept_without_those_that_are_not_set() -> None:
 
 def test_an_array_larger_than_the_cache_is_not_kept() -> None:
     cache = ArrayCache(10)
-    cache.get("a", lambda: np.zeros(10))
+    cache.get("array", "a", lambda: np.zeros(10))
     assert cache.nbytes == 0
 
 
@@ -317,8 +338,8 @@ def test_a_failed_computation_is_tried_again() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        cache.get("a", broken)
-    assert cache.get("a", lambda: np.ones(1))[0] == 1
+        cache.get("array", "a", broken)
+    assert cache.get("array", "a", lambda: np.ones(1))[0] == 1
 
 
 def test_tables_are_native_with_lower_case_names_and_plain_text(tmp_path: Path) -> None:
