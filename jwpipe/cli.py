@@ -250,14 +250,17 @@ def asn(files: tuple[str, ...], output: str, product_name: str | None, rule: str
 @main.command()
 @click.argument("file")
 @click.option("-o", "--output", help="The picture to write (.png). Default: beside FILE.")
+@click.option(
+    "--wcs", is_flag=True, help="Draw the sky's axes, or slits, slices, orders and wavelengths."
+)
 @plain_errors
-def show(file: str, output: str | None) -> None:
+def show(file: str, output: str | None, wcs: bool) -> None:
     """Write a PNG quick look of FILE."""
     from pathlib import Path
 
     from jwpipe.quicklook import show as draw
 
-    click.echo(draw(file, output or Path(file).with_suffix(".png")))
+    click.echo(draw(file, output or Path(file).with_suffix(".png"), wcs=wcs))
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

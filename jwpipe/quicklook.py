@@ -20,6 +20,7 @@ from jwpipe.dq import Pixel
 from jwpipe.exposure import header
 from jwpipe.io import open as open_exposure
 from jwpipe.io.product import remove, temporary_name, unwritable
+from jwpipe.quicklook_wcs import overlay
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,17 +51,22 @@ WCS_TERMS = (
 WCS_KEYWORDS = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CTYPE1", "CTYPE2")
 
 
-def show(source: str | Path | xr.Dataset, png: str | Path) -> Path:
+def show(source: str | Path | xr.Dataset, png: str | Path, *, wcs: bool = False) -> Path:
     """Write a quick look of an exposure, a file or a Dataset, to the picture ``png``; returns its path.
+
+    ``wcs`` draws the sky's axes, or slits, slices and orders with their wavelengths, over it.
 
     Raises
     ------
     ExposureError
-        The file cannot be read, or the picture not written.
+        The file cannot be read, or the picture not written; with ``wcs``, where there is none to draw.
     """
     exposure = source if isinstance(source, xr.Dataset) else open_exposure(source)
     axes = exposure["sci"].ndim
     figure = {2: _image_figure, 3: _cube_figure, 4: _ramp_figure}[axes](exposure)
+    if wcs:
+        pictures = [each for each in figure.axes if each.images]
+        overlay(pictures, exposure, _step(exposure["sci"].shape[-2:]))
     name = str(exposure.attrs.get("filename") or "exposure in memory")
     figure.text(0.01, _below_top(figure, 0.1), name, va="top", fontsize=12, weight="bold")
     figure.text(0.01, _below_top(figure, 0.36), _facts(exposure), va="top", fontsize=9, color=GREY)
@@ -289,7 +295,7 @@ def _reduced(image: da.Array, step: int) -> da.Array:
     return image if step == 1 else da.coarsen(_mean, image, {0: step, 1: step}, trim_excess=True)
 
 
-def _mean(values: np.ndarray, axis: Any) -> np.ndarray:
+def _mean(values: np.ndarray, axis: Any = None) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         good = np.isfinite(values)
         return np.where(good, values, 0).sum(axis) / good.sum(axis)

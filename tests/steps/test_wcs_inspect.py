@@ -150,7 +150,7 @@ def test_slits(tmp_path):
     assert place.ra == pytest.approx(150.0660950452584, abs=1e-9)
     with pytest.raises(ExposureError, match="no slit S200A in its WCS; the nearest is S200A"):
         part_of(slits, Choice(slit="S200A"))
-    with pytest.raises(ExposureError, match="S200A1: pixel .* outside the bounding box"):
+    with pytest.raises(ExposureError, match=r"S200A1: pixel .* outside the bounding box"):
         part_of(slits, Choice(slit="S200A1")).place(3, 1077)
 
 
