@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 384e6)))
+CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 320e6)))
 """Bytes of reference arrays that a process keeps; JWPIPE_REFERENCE_CACHE in the environment."""
 
 
