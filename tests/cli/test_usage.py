@@ -48,7 +48,9 @@ def test_inputs_are_needed(jw):
     assert jw("run", "detector1").status == 2
 
 
-@pytest.mark.parametrize("command", ["run", "plan", "refs", "steps", "asn", "show", "wcs", "demo"])
+@pytest.mark.parametrize(
+    "command", ["run", "plan", "refs", "steps", "asn", "show", "wcs", "adjust-wcs", "demo"]
+)
 def test_help_explains_every_option(jw, command):
     ran = jw(command, "--help")
     assert ran.status == 0

@@ -39,3 +39,21 @@ def test_what_cannot_be_asked(jw, cal, words, status, told):
 def test_raw_files_have_no_wcs(jw, uncal):
     ran = jw("wcs", uncal[0], 1, 2)
     assert (ran.status, "no WCS in this uncal" in ran.output) == (1, True), ran.output
+
+
+def test_adjusted_products(jw, cal, tmp_path):
+    ran = jw("adjust-wcs", cal, "-d", "-0.36arcsec", "--output", tmp_path)
+    assert ran.status == 0, ran.output
+    before, after = jw("wcs", cal, 5, 6), jw("wcs", tmp_path / cal.name, 5, 6)
+    [was], [now] = (_numbers(each.output, ("Dec", 1)) for each in (before, after))
+    assert now - was == pytest.approx(-1e-4, rel=1e-3)
+
+
+def test_adjusting_overwrites_nothing(jw, cal):
+    ran = jw("adjust-wcs", cal, "-r", "1", "--output", cal.parent)
+    assert (ran.status, "would be overwritten" in ran.output) == (2, True), ran.output
+
+
+def test_angles_have_units_of_angles(jw, cal, tmp_path):
+    ran = jw("adjust-wcs", cal, "-r", "1s", "--output", tmp_path)
+    assert (ran.status, "is no angle" in ran.output) == (2, True), ran.output
