@@ -35,6 +35,10 @@ from jwpipe.step import Params, Step
 STRIPS_ALIVE = 6
 """Arrays of a strip's size that a chain of kernels holds at once: inputs, results and scratch."""
 
+LOADED_LATER = 128 << 20
+LOADED_FOR_MOSAICS = 256 << 20
+"""Bytes of libraries and compiled kernels that are loaded when the first task needs them (measured)."""
+
 PLANES_OF_SUMS = 10
 """Planes of 4 bytes that the sums of one exposure on a tile hold: values, weights, variances, context."""
 
@@ -130,7 +134,11 @@ class _Planner:
             products += self._names([result])
             if not parameters["source_catalog"].skip:
                 products += self._catalogue_names(result)
-        memory = _own_peak() + mosaic_bytes(len(exposures), self.threads, prod(shape))
+        memory = (
+            _own_peak()
+            + LOADED_FOR_MOSAICS
+            + mosaic_bytes(len(exposures), self.threads, prod(shape))
+        )
         outcome = next((row for row in rows if row.name == "outlier_detection"), None)
         if cleaned.reason and outcome is not None:
             rows[rows.index(outcome)] = StepRow(outcome.name, cleaned.reason, {}, {})
@@ -141,7 +149,7 @@ class _Planner:
         parameters = image3.parameters_for(header(mosaic), self.request.settings)
         rows = self._rows({"source_catalog": parameters["source_catalog"]}, header(mosaic))
         size = mosaic["sci"].size
-        memory = _own_peak() + mosaic_bytes(0, self.threads, size)
+        memory = _own_peak() + LOADED_FOR_MOSAICS + mosaic_bytes(0, self.threads, size)
         names = self._catalogue_names(mosaic)
         return Plan(unit.name, "source_catalog", rows, _chunks(mosaic), 0, memory, names)
 
@@ -264,7 +272,8 @@ def predicted_memory(prepared: Prepared, threads: int) -> int:
     keywords = header(prepared.exposure)
     running = [p for p in prepared.steps if p.runs and isinstance(p.step, Step)]
     bound = [bind(p, prepared.references, keywords) for p in running]
-    return _own_peak() + threads * task_bytes(prepared.exposure, bound) + cached_bytes(bound)
+    tasks = threads * task_bytes(prepared.exposure, bound)
+    return _own_peak() + LOADED_LATER + tasks + cached_bytes(bound)
 
 
 def task_bytes(exposure: xr.Dataset, bound: Sequence[Bound]) -> int:
