@@ -206,6 +206,8 @@ def request_of(
     check_steps(layers, known)
     check_steps([{name: {} for name in save}], known if single else {*known, *pipelines})
     _check_parameters(pipelines, single, layers)
+    if "://" in str(output):
+        raise ParameterError(f"-o {output}: products are written to local or shared folders")
     if Path(output).exists() and not Path(output).is_dir():
         raise ParameterError(f"-o {output}: a file; expected a folder for the products")
     settings = Settings(_folders(refs), _overrides(overrides), tuple(layers))

@@ -44,6 +44,11 @@ def test_output_must_be_a_folder(jw, uncal, refs, tmp_path):
     assert (ran.status, "expected a folder" in ran.output) == (2, True)
 
 
+def test_output_must_be_a_path(jw, uncal):
+    ran = jw("run", "detector1", uncal[0], "-o", "s3://bucket/out")
+    assert (ran.status, "local or shared folders" in ran.output) == (2, True)
+
+
 def test_inputs_are_needed(jw):
     assert jw("run", "detector1").status == 2
 
