@@ -3,9 +3,9 @@
 Shared by ``tweakreg`` (one catalogue per exposure) and ``source_catalog`` (one per mosaic). All functions are plain:
 arrays in, tables out, so that a catalogue can be made where the pixels are.
 
-Two parts of photutils are replaced by faster ones with the same result: the cubic upsampling of the background mesh
+Parts of photutils are replaced by faster ones with the same result: the cubic upsampling of the background mesh
 (separable, so two small matrix products do it) and the search for local maxima (one compiled pass that looks only at
-pixels above the threshold). The finders then measure the sources at the maxima given.
+pixels above the threshold; the finders then measure the sources at the maxima given). See also ``segments.py``.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pydantic import Field, field_validator, model_validator
 
 from jwpipe.dq import Pixel
 from jwpipe.numerics.jit import kernel
+from jwpipe.stage3.segments import segmented
 from jwpipe.step import Params
 
 if TYPE_CHECKING:
@@ -316,19 +317,20 @@ def _segmented(
 ) -> Sources:
     from astropy.table import QTable
     from photutils import use_future_column_names
-    from photutils.segmentation import SourceCatalog, SourceFinder
+    from photutils.segmentation import SourceCatalog
 
     smooth = smoothed(signal, params.kernel_fwhm, mask)
-    finder = SourceFinder(
-        params.npixels,
+    segments = segmented(
+        smooth,
+        threshold,
+        mask,
+        npixels=params.npixels,
         connectivity=params.connectivity,
         deblend=params.deblend,
-        n_levels=params.nlevels,
+        nlevels=params.nlevels,
         contrast=params.contrast,
         mode=params.multithresh_mode,
-        progress_bar=False,
     )
-    segments = finder(smooth, threshold, mask=mask)
     if segments is None:
         return no_sources(
             f"no {params.npixels} connected pixels are {params.snr_threshold:g} sigma "
