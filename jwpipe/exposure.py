@@ -56,6 +56,7 @@ RAMP_VARIABLES = {
     "groupdq": Variable(RAMP, np.uint8, "", "flags of each group"),
     "pixeldq": Variable(IMAGE, np.uint32, "", "flags of each pixel, the same for all groups"),
     "zeroframe": Variable(CUBE, np.float32, "DN", "first frame of each integration"),
+    "avdrkcur": Variable(IMAGE, np.float32, "electron/s", "average dark current"),
     "refout": Variable(
         ("integration", "group", "y", "x_refout"), np.float32, "DN", "reference output (MIRI)"
     ),

@@ -36,7 +36,7 @@ class Ramps(NamedTuple):
 class Model(NamedTuple):
     """What the fit depends on beyond the pixels.
 
-    Times in seconds: of a group, of the first group alone, of a frame. ``dark``: rate added to the Poisson variance.
+    Times in seconds: of a group, of the first group alone, of a frame.
     ``suppress``: leave out ramps of one good group. ``rescue``: fit a first group alone with its own time, and take
     the zero frame where no group is good. ``table``, ``starts``: weights as ``weight_table`` gives them.
     """
@@ -44,7 +44,6 @@ class Model(NamedTuple):
     group_time: float
     first_time: float
     frame_time: float
-    dark: float
     suppress: bool
     rescue: bool
     table: np.ndarray
@@ -54,12 +53,14 @@ class Model(NamedTuple):
 class Row(NamedTuple):
     """What is known of a row of pixels (x) while it is fitted, and of its ramps (i, x).
 
-    ``rate``: the rate behind the Poisson variance, DN/s. ``unit``: read variance but for the ramp's length.
-    ``seen``: OR of the group flags. ``sums`` (3, x): of slope / read variance, 1 / read and 1 / Poisson variance.
+    ``rate``: the rate behind the Poisson variance, DN/s, of which ``dark`` is a part. ``unit``: read variance but for
+    the ramp's length. ``seen``: OR of the group flags. ``sums`` (3, x): of slope / read variance, 1 / read and
+    1 / Poisson variance.
     """
 
     gain: np.ndarray
     noise: np.ndarray
+    dark: np.ndarray
     dq: np.ndarray
     invalid: np.ndarray
     rate: np.ndarray

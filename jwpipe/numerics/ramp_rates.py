@@ -173,4 +173,4 @@ def sum_medians(ramps: Ramps, model: Model, y: int, row: Row, steps: np.ndarray)
                 seen[x] &= ~SATURATED
     for x in range(row.rate.size):
         median = row.rate[x] / integrations
-        row.rate[x] = (median if median > 0 else 0.0) + model.dark
+        row.rate[x] = (median if median > 0 else 0.0) + row.dark[x]

@@ -250,12 +250,16 @@ def fit_rows(
     pixeldq: np.ndarray,
     gain: np.ndarray,
     noise: np.ndarray,
+    dark: np.ndarray,
     rate: Fit,
     rate_dq: np.ndarray,
     ints: Fit,
     ints_dq: np.ndarray,
 ) -> None:
-    """Fit all ramps into ``rate`` and ``ints`` and their flags; ``noise`` of a group in electrons (y, x)."""
+    """Fit all ramps into ``rate`` and ``ints`` and their flags.
+
+    ``noise`` of a group in electrons, ``dark`` the rate added to the Poisson variance, both (y, x).
+    """
     integrations, groups, rows, columns = ramps.sci.shape
     steps = np.empty((max(groups - 1, 1), columns), np.float32)
     invalid = np.empty(columns, np.bool_)
@@ -264,7 +268,9 @@ def fit_rows(
     kinds = np.empty((integrations, columns), np.uint8)
     clean = np.empty((integrations, columns), np.bool_)
     for y in range(rows):
-        row = Row(gain[y], noise[y], rate_dq[y], invalid, median, unit, sums, seen, clean, kinds)
+        row = Row(
+            gain[y], noise[y], dark[y], rate_dq[y], invalid, median, unit, sums, seen, clean, kinds
+        )
         prepare_row(pixeldq[y], model.group_time, row)
         sum_medians(ramps, model, y, row, steps)
         for i in range(integrations):

@@ -31,9 +31,13 @@ class DarkCurrentParams(Params):
 
 
 def subtract_dark(
-    sci: np.ndarray, pixeldq: np.ndarray, dark: np.ndarray, dark_dq: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Subtract the dark of each group.
+    sci: np.ndarray,
+    pixeldq: np.ndarray,
+    dark: np.ndarray,
+    dark_dq: np.ndarray | None,
+    average: float = 0.0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Subtract the dark of each group, and leave its average to ramp_fit, for the Poisson variance.
 
     Parameters
     ----------
@@ -44,9 +48,12 @@ def subtract_dark(
     dark, dark_dq
         Dark counts (g, y, x) in the exposure's groups, DN, and flags (y, x); with one axis more in
         front (d, g, y, x) for each of the first integrations, the last for all that follow.
+    average
+        Average dark current, electron/s.
     """
     flags = pixeldq if dark_dq is None else pixeldq | dark_dq
-    return _subtract(sci, dark if dark.ndim == 4 else dark[np.newaxis]), flags
+    corrected = _subtract(sci, dark if dark.ndim == 4 else dark[np.newaxis])
+    return corrected, flags, np.full(pixeldq.shape, average, np.float32)
 
 
 @kernel
@@ -212,11 +219,6 @@ def average_dark_current(references: References, params: DarkCurrentParams) -> f
     return 0.0 if file is None else float(file.header.get("AVDRKCUR") or 0.0)
 
 
-def _marks(references: References, header: Header, params: DarkCurrentParams) -> dict[str, Any]:
-    """Leave the average dark current to ramp_fit, for the Poisson variance."""
-    return {"AVDRKCUR": average_dark_current(references, params)}
-
-
 def _file(references: References) -> RefFile:
     file = references["dark"]
     assert file is not None, "the step runs with a dark reference only"
@@ -229,17 +231,16 @@ def _pattern(file: RefFile) -> tuple[int, int]:
 
 
 def _prepare(references: References, header: Header, params: DarkCurrentParams) -> tuple[Any, ...]:
-    return dark_of_groups(references, header)
+    return (*dark_of_groups(references, header), average_dark_current(references, params))
 
 
 dark_current = Step(
     "dark_current",
     subtract_dark,
     reads=("sci", "pixeldq"),
-    writes=("sci", "pixeldq"),
+    writes=("sci", "pixeldq", "avdrkcur"),
     refs=("dark.sci", "dark.dq"),
     params=DarkCurrentParams,
     unsuitable=_unsuitable,
-    marks=_marks,
     prepare=_prepare,
 )

@@ -56,6 +56,7 @@ def fit_ramps(
     groupdq: np.ndarray,
     pixeldq: np.ndarray,
     zeroframe: np.ndarray | None,
+    avdrkcur: np.ndarray | None,
     gain: np.ndarray,
     readnoise: np.ndarray,
     void: np.ndarray | None = None,
@@ -65,7 +66,6 @@ def fit_ramps(
     nframes: int,
     suppress_one_group: bool,
     groups: tuple[int, int] | None = None,
-    dark_current: float = 0.0,
     trim: bool = False,
 ) -> Result:
     """Fit the ramps of all integrations, and combine them.
@@ -85,6 +85,8 @@ def fit_ramps(
     zeroframe
         First frames (i, y, x), DN, for ramps without a good group; 0 where there is none. Used unless one-group ramps
         are left out.
+    avdrkcur
+        Average dark current (y, x), which adds to the rate behind the Poisson variance.
     gain, readnoise
         Gain (y, x), electron/DN, and noise of a pair of frames (y, x), DN.
     void
@@ -92,8 +94,6 @@ def fit_ramps(
         ``None``.
     groups
         First and last group to use.
-    dark_current
-        Average dark rate that adds to the Poisson variance.
     trim
         Drop leading groups and a last group that are unusable throughout (MIRI).
 
@@ -114,15 +114,14 @@ def fit_ramps(
     # The header's times are single precision to the JWST calibration pipeline.
     seconds, frame = float(np.float32(group_time)), float(np.float32(frame_time))
     table, starts = weight_table(sci.shape[1])
-    model = Model(
-        seconds, (nframes + 1) * frame / 2, frame, dark_current, suppress, rescue, table, starts
-    )
+    model = Model(seconds, (nframes + 1) * frame / 2, frame, suppress, rescue, table, starts)
     noise = (readnoise * (gain / np.sqrt(2.0 * nframes))).astype(np.float32)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
     ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags)))
     rate, rate_dq = _empty(pixeldq.shape)
     ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
-    fit_rows(ramps, model, *read_only(pixeldq, gain, noise), rate, rate_dq, ints, ints_dq)
+    dark = np.zeros(pixeldq.shape, np.float32) if avdrkcur is None else avdrkcur
+    fit_rows(ramps, model, *read_only(pixeldq, gain, noise, dark), rate, rate_dq, ints, ints_dq)
     return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
 
 
@@ -167,7 +166,6 @@ def _keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
         "nframes": int(header["NFRAMES"]),
         "suppress_one_group": params.suppress_one_group,
         "groups": _selected(params, int(header["NGROUPS"])),
-        "dark_current": float(header.get("AVDRKCUR") or 0.0),
         "trim": header["INSTRUME"] == "MIRI" and int(header["NGROUPS"]) > 1,
     }
 
@@ -199,7 +197,7 @@ def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
 ramp_fit = Step(
     "ramp_fit",
     fit_ramps,
-    reads=("sci", "groupdq", "pixeldq", "zeroframe?"),
+    reads=("sci", "groupdq", "pixeldq", "zeroframe?", "avdrkcur?"),
     writes=tuple(
         f"{product}.{name}"
         for product in ("rate", "rateints")

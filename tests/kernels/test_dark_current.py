@@ -36,7 +36,7 @@ def references(folder, dark, **keywords):
 def test_subtracts_the_dark_of_the_group_from_every_integration():
     sci = np.array([[10.0, 20.0], [12.0, 24.0]], np.float32).reshape(2, 2, 1, 1)
     before = sci.copy()
-    corrected, flags = subtract_dark(
+    corrected, flags, _ = subtract_dark(
         sci, np.array([[1]], np.uint32), frames(1, 3), np.array([[4]], np.uint32)
     )
     np.testing.assert_array_equal(corrected.ravel(), [9, 17, 11, 21])
@@ -62,7 +62,7 @@ def test_short_dark_goes_on_with_its_last_difference_and_nan_is_zero():
 def test_dark_of_single_frames_takes_the_exposures_pattern(tmp_path):
     dark = np.arange(12, dtype=np.float32).reshape(12, 1, 1) * np.ones((12, 4, 4), np.float32)
     refs = references(tmp_path, dark)
-    groups, flags = dark_current.prepare(refs, header(3, 2, 1), DarkCurrentParams())
+    groups, flags, _ = dark_current.prepare(refs, header(3, 2, 1), DarkCurrentParams())
     assert groups.shape == (3, 4, 4)
     # Frames 0 1, 3 4, 6 7.
     np.testing.assert_array_equal(groups.read(slice(1, 3))[:, 0, 0], [0.5, 3.5, 6.5])
@@ -72,7 +72,7 @@ def test_dark_of_single_frames_takes_the_exposures_pattern(tmp_path):
 def test_dark_of_the_same_pattern_is_taken_as_it_is(tmp_path):
     dark = np.arange(5, dtype=np.float32).reshape(5, 1, 1) * np.ones((5, 4, 4), np.float32)
     refs = references(tmp_path, dark, NFRAMES=4, GROUPGAP=1)
-    groups, _ = dark_current.prepare(refs, header(3, 4, 1), DarkCurrentParams())
+    groups, _, _ = dark_current.prepare(refs, header(3, 4, 1), DarkCurrentParams())
     np.testing.assert_array_equal(groups.read()[:, 2, 2], [0, 1, 2])
 
 
@@ -81,8 +81,8 @@ def test_saved_dark_serves_as_a_reference_of_that_pattern(tmp_path):
     refs = references(tmp_path, dark)
     save_dark(refs, header(3, 2, 1), tmp_path / "averaged.fits")
     again = References.from_files({"dark": tmp_path / "averaged.fits"})
-    first, _ = dark_current.prepare(refs, header(3, 2, 1), DarkCurrentParams())
-    second, flags = dark_current.prepare(again, header(3, 2, 1), DarkCurrentParams())
+    first, _, _ = dark_current.prepare(refs, header(3, 2, 1), DarkCurrentParams())
+    second, flags, _ = dark_current.prepare(again, header(3, 2, 1), DarkCurrentParams())
     np.testing.assert_array_equal(second.read(), first.read())
     np.testing.assert_array_equal(flags.read(), 8)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["averaged.fits", "dark.fits"]
@@ -109,7 +109,11 @@ def test_refuses_to_continue_a_single_group(tmp_path):
 
 def test_average_dark_current_of_the_user_goes_first(tmp_path):
     refs = references(tmp_path, np.ones((2, 4, 4), np.float32), AVDRKCUR=0.002)
-    assert dark_current.marks(refs, header(1, 1, 0), DarkCurrentParams()) == {"AVDRKCUR": 0.002}
+    *_, average = dark_current.prepare(refs, header(1, 1, 0), DarkCurrentParams())
+    assert average == 0.002
+    zeros = np.zeros((1, 1, 4, 4), np.float32)
+    *_, left = subtract_dark(zeros, np.zeros((4, 4), np.uint32), zeros[0], None, average)
+    assert np.array_equal(left, np.full((4, 4), 0.002, np.float32))
     assert average_dark_current(refs, DarkCurrentParams(average_dark_current=0.5)) == 0.5
     assert average_dark_current(References.from_files({"dark": None}), DarkCurrentParams()) == 0
 
@@ -117,7 +121,7 @@ def test_average_dark_current_of_the_user_goes_first(tmp_path):
 def test_integrations_have_darks_of_their_own_the_last_goes_on():
     sci = np.full((3, 1, 1, 1), 10, np.float32)
     dark = np.array([1, 4], np.float32).reshape(2, 1, 1, 1)
-    corrected, _ = subtract_dark(sci, np.zeros((1, 1), np.uint32), dark, None)
+    corrected, *_ = subtract_dark(sci, np.zeros((1, 1), np.uint32), dark, None)
     np.testing.assert_array_equal(corrected.ravel(), [9, 6, 6])
 
 

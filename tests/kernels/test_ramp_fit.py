@@ -21,7 +21,14 @@ def read_variance(length, time=TIME):
 
 
 def fit(
-    sci, groupdq=None, pixeldq=None, zeroframe=None, gain=GAIN, readnoise=READNOISE, **keywords
+    sci,
+    groupdq=None,
+    pixeldq=None,
+    zeroframe=None,
+    dark=None,
+    gain=GAIN,
+    readnoise=READNOISE,
+    **keywords,
 ):
     """Results by name, of the exposure and of the integrations."""
     sci = np.ascontiguousarray(sci, np.float32)
@@ -32,6 +39,7 @@ def fit(
         np.zeros(sci.shape, np.uint8) if groupdq is None else np.asarray(groupdq, np.uint8),
         np.zeros(shape, np.uint32) if pixeldq is None else np.asarray(pixeldq, np.uint32),
         zeroframe,
+        None if dark is None else np.full(shape, dark, np.float32),
         np.broadcast_to(np.asarray(gain, np.float32), shape).copy(),
         np.broadcast_to(np.asarray(readnoise, np.float32), shape).copy(),
         **{**options, **keywords},
@@ -245,9 +253,9 @@ def test_leading_unusable_groups_are_trimmed_with_the_jumps_from_them():
 
 
 def test_dark_current_adds_to_the_poisson_variance():
-    rate, _ = fit(ramp(0, 10, 20), dark_current=0.5)
+    rate, _ = fit(ramp(0, 10, 20), dark=0.5)
     np.testing.assert_allclose(rate["var_poisson"][0, 0], 1.5 / (TIME * GAIN * 2), rtol=1e-6)
-    rate, _ = fit(ramp(20, 10, 0), dark_current=0.5)
+    rate, _ = fit(ramp(20, 10, 0), dark=0.5)
     np.testing.assert_allclose(rate["var_poisson"][0, 0], 0.5 / (TIME * GAIN * 2), rtol=1e-6)
 
 
@@ -345,9 +353,7 @@ def test_selection_of_groups(first, last, selected):
 
 
 def test_keywords_of_the_kernel():
-    keywords = ramp_fit.keywords(header(AVDRKCUR=0.01), RampFitParams())
-    assert keywords["dark_current"] == 0.01
-    assert not keywords["trim"]
+    assert not ramp_fit.keywords(header(), RampFitParams())["trim"]
     assert ramp_fit.keywords(header(INSTRUME="MIRI"), RampFitParams())["trim"]
 
 

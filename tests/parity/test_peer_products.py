@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 from both import MOSAIC, Runs, association, references
-from compare import IMAGE, assert_same_image, assert_same_mosaic, keywords
+from compare import IMAGE, RATE, assert_same_image, assert_same_mosaic, keywords
 from peer import Peer, task
 
 from jwpipe.inputs import make_association
@@ -169,6 +169,14 @@ def crossed(runs: Runs, peer: Peer, tmp_path_factory):
 
 class TestCrossed:
     """After either pipeline took over from the other the products are what they were."""
+
+    def test_rates(self, crossed, runs: Runs):
+        name = runs.names[0]
+        ours, theirs = crossed
+        for number, suffix in enumerate(("rate", "rateints")):
+            expected = runs.theirs / f"{name}_{suffix}.fits"
+            assert_same_image(ours / f"{name}_{suffix}.fits", expected, RATE)
+            assert_same_image(theirs / f"{name}_{number}_rampfitstep.fits", expected, RATE)
 
     def test_calibrated(self, crossed, runs: Runs):
         name = f"{runs.names[0]}_cal.fits"
