@@ -48,10 +48,10 @@ def run(script, folder, environment, words, **stand_ins):
 
 
 def test_a_slurm_job_runs_and_leaves_nothing(environment, uncal, refs, tmp_path):
-    words = ("run", "detector1", uncal[0], "--refs", refs, "-o", tmp_path / "out")
+    words = ("run", "superbias", uncal[0], "--refs", refs, "-o", tmp_path / "out")
     ran = run("slurm/jwpipe.sbatch", tmp_path, environment, words)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert len(list((tmp_path / "out").glob("*_rate*.fits"))) == 2
+    assert len(list((tmp_path / "out").glob("*_superbias.fits"))) == 1
     assert not list(tmp_path.glob(".jwpipe-job-*"))
 
 
