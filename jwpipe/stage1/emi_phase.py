@@ -261,8 +261,7 @@ def wave_table(bins: np.ndarray, wave: Wave, *, scale: bool) -> np.ndarray:
 
 def resampled(values: np.ndarray, size: float) -> np.ndarray:
     """``values`` stretched to ``size`` by repeating or dropping."""
-    step = values.size / size
-    places = np.arange(int(np.ceil(values.size / step))) * step
+    places = np.arange(int(np.ceil(size))) * (values.size / size)
     return values[places.astype(np.int64)]
 
 

@@ -149,10 +149,10 @@ def readout_of(references: References, header: Header, params: EmiCorrParams) ->
     columns, start = int(header["SUBSIZE1"]), int(header["SUBSTRT1"])
     # Only then are there reference pixels at the right end.
     reaches = int(columns / OUTPUTS + start - 1) == FULL_COLUMNS // OUTPUTS
+    # NINTS counts the integrations of all segments.
+    last = header.get("INTEND") or header["NINTS"]
     return Readout(
-        integrations=int(header["INTEND"]) - int(header["INTSTART"]) + 1
-        if "INTEND" in header
-        else int(header["NINTS"]),
+        integrations=int(last) - int(header.get("INTSTART") or 1) + 1,
         groups=int(header["NGROUPS"]),
         rows=int(header["SUBSIZE2"]),
         columns=columns,

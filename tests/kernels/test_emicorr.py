@@ -335,6 +335,8 @@ def test_clipped_means_are_those_of_the_library():
 def test_resampling_and_shifts():
     np.testing.assert_array_equal(resampled(np.arange(4), 8), np.arange(4).repeat(2))
     np.testing.assert_array_equal(resampled(np.arange(8), 4), [0, 2, 4, 6])
+    # 228 / (228 / 457) is rounded to more than 457.
+    assert resampled(np.arange(228), 457).size == 457
     wave = samples()
     assert best_shift(wave, 3 * np.roll(wave, 17) + 5) == 17
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from jwpipe.runner import run
 DATA = Path(os.environ.get("JWPIPE_TEST_DATA") or Path(__file__).parents[2] / "../shared/data")
 ROWS, COLUMNS = 1024, 1032
 FREQUENCIES = {"Hz218a": 218.52055, "Hz10": 10.039216}
+# Counts less a wave are rounded to 0.001 DN, in either direction where the wave differs in the last digits.
+ROUNDED = replace(RATE, sci=1e-3)
 Edit = Callable[[fits.HDUList], None]
 
 
@@ -142,7 +144,7 @@ def files(observation, tmp_path_factory) -> dict[str, str]:
 
 def write_waves(path: Path) -> None:
     """A reference of the waves in subarrays of two kinds."""
-    phase = (np.arange(457) + 0.5) / 457
+    phase = (np.arange(500) + 0.5) / 500
     wave = np.sin(2 * np.pi * phase) + 0.2 * np.sin(4 * np.pi * phase)
     names = list(FREQUENCIES)
     case = {"freqs": {"FAST": names, "SLOW": {"MIRIMAGE": names}}}
@@ -243,7 +245,8 @@ def results(peer: Peer, observation, files, tmp_path_factory) -> dict[str, tuple
 def test_options(results, name: str, suffix: str):
     ours, theirs = results[name]
     (product,) = theirs.glob(f"*_{suffix}.fits")
-    assert_same_image(ours / product.name, product, RATE)
+    tolerance = ROUNDED if "emicorr" in CASES[name].steps else RATE
+    assert_same_image(ours / product.name, product, tolerance)
 
 
 def tiled(path: Path, folder: Path) -> Path:
