@@ -35,7 +35,7 @@ def subtract_dark(
     pixeldq: np.ndarray,
     dark: np.ndarray,
     dark_dq: np.ndarray | None,
-    average: float = 0.0,
+    average: float | np.ndarray = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Subtract the dark of each group, and leave its average to ramp_fit, for the Poisson variance.
 
@@ -49,11 +49,12 @@ def subtract_dark(
         Dark counts (g, y, x) in the exposure's groups, DN, and flags (y, x); with one axis more in
         front (d, g, y, x) for each of the first integrations, the last for all that follow.
     average
-        Average dark current, electron/s.
+        Average dark current, electron/s, of all pixels or each (y, x).
     """
     flags = pixeldq if dark_dq is None else pixeldq | dark_dq
     corrected = _subtract(sci, dark if dark.ndim == 4 else dark[np.newaxis])
-    return corrected, flags, np.full(pixeldq.shape, average, np.float32)
+    everywhere = np.array(np.broadcast_to(average, pixeldq.shape), np.float32)
+    return corrected, flags, everywhere
 
 
 @kernel
@@ -211,12 +212,21 @@ def save_dark(references: References, header: Header, path: Path) -> None:
     unfinished.replace(path)
 
 
-def average_dark_current(references: References, params: DarkCurrentParams) -> float:
-    """Give the average dark current in electron/s: the user's, else AVDRKCUR of the reference."""
+def average_dark_current(references: References, params: DarkCurrentParams) -> float | RefArray:
+    """Give the average dark current in electron/s: the user's, else that of the reference.
+
+    The reference has one of each pixel (y, x) or, where it has none or zeros, a keyword. (The JWST
+    calibration pipeline 3.0.0 finds pixels and exposure of different shape, and takes zero.)
+    """
     if params.average_dark_current is not None:
         return params.average_dark_current
     file = references["dark"]
-    return 0.0 if file is None else float(file.header.get("AVDRKCUR") or 0.0)
+    if file is None:
+        return 0.0
+    pixels = file.array("avdrkcur")
+    if pixels is not None and pixels.ndim == 2 and pixels.read().any():
+        return pixels
+    return float(file.header.get("AVDRKCUR") or 0.0)
 
 
 def _file(references: References) -> RefFile:

@@ -156,3 +156,28 @@ def test_flags_of_all_integrations_of_the_dark_count(tmp_path):
     keywords = {"NGROUPS": 3, "NFRAMES": 1, "GROUPGAP": 0, "NINTS": 2}
     _, combined = dark_of_groups(found, Header({"primary": keywords}))
     np.testing.assert_array_equal(combined.read(), [[5]])
+
+
+@pytest.mark.parametrize("pixels", [None, 0.0, 0.25])
+def test_average_of_each_pixel_goes_before_the_keyword(tmp_path, pixels):
+    hdus = [fits.PrimaryHDU(), fits.ImageHDU(np.zeros((3, 2, 2), np.float32), name="SCI")]
+    hdus[0].header["AVDRKCUR"] = 0.5
+    if pixels is not None:
+        hdus.append(fits.ImageHDU(np.full((2, 2), pixels, np.float32), name="AVDRKCUR"))
+    fits.HDUList(hdus).writeto(tmp_path / "dark.fits")
+    found = References.from_files({"dark": tmp_path / "dark.fits"})
+    average = average_dark_current(found, DarkCurrentParams())
+    if pixels:
+        np.testing.assert_array_equal(average.read(), np.full((2, 2), 0.25))
+    else:
+        # Zeros in the pixels say that nothing is known of them.
+        assert average == 0.5
+    assert average_dark_current(found, DarkCurrentParams(average_dark_current=2.0)) == 2.0
+
+
+def test_average_of_each_pixel_goes_on_to_ramp_fit():
+    sci, flags = np.zeros((1, 2, 1, 2), np.float32), np.zeros((1, 2), np.uint32)
+    average = np.array([[0.1, 0.4]], np.float32)
+    *_, kept = subtract_dark(sci, flags, np.zeros((2, 1, 2), np.float32), None, average)
+    np.testing.assert_array_equal(kept, average)
+    assert kept is not average
