@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from jwpipe.chunks import strip_rows
+from jwpipe.chunks import strip_rows, strips
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.numerics.memory import keep_freed_memory
@@ -21,6 +21,8 @@ from jwpipe.refs import RefArray
 from jwpipe.step import Step, Survey
 
 State = dict[str, Any]
+WORTH_CUTTING = 10
+"""Rows of the halo are dropped once they make one in so many."""
 WHOLE = slice(None)
 
 
@@ -133,6 +135,16 @@ def _region(
     if value.ndim > 2:
         value = value[integrations]
     return np.ascontiguousarray(value[(..., *local)], dtype)
+
+
+def _worth_cutting(outer: slice, inner: slice) -> bool:
+    """Whether the rows that nobody looks at any more are so many that leaving them out pays for the copy."""
+    size = outer.stop - outer.start
+    return (size - (inner.stop - inner.start)) * WORTH_CUTTING >= size
+
+
+def _cut_rows(state: State, rows: slice) -> State:
+    return {name: np.ascontiguousarray(value[..., rows, :]) for name, value in state.items()}
 
 
 def _is_plane(reference: Any) -> bool:
@@ -253,12 +265,18 @@ class Chain:
         columns = slice(0, self.nx)
         reach = widened(rows, self.halo, self.ny)
         planes = self._planes(reach)
-        for strip in self._strips(rows, inputs):
-            outer = widened(strip, self.halo, self.ny)
+        depth = max(prod(each.shape[:-2]) for each in inputs)
+        for strip in strips(rows, strip_rows(depth, self.nx)):
+            halo = self.halo
+            outer = widened(strip, halo, self.ny)
             state = self._state(inputs, outer, within(outer, wide), integrations)
             for bound in self.steps:
                 references = [self._cut(r, planes, outer, reach) for r in bound.references]
                 run_step(bound, state, references, _edges(bound, gathered, outer, columns))
+                halo -= bound.halo
+                inner = widened(strip, halo, self.ny)
+                if _worth_cutting(outer, inner):
+                    state, outer = _cut_rows(state, within(inner, outer)), inner
             yield strip, outer, state
 
     def _planes(self, rows: slice) -> dict[RefArray, np.ndarray]:
@@ -286,12 +304,6 @@ class Chain:
         if _is_plane(reference):
             return planes[reference][within(rows, wide)]
         return _read(reference, rows, slice(0, self.nx))
-
-    def _strips(self, rows: slice, inputs: Sequence[Any]) -> Iterator[slice]:
-        planes = max(prod(each.shape[:-2]) for each in inputs)
-        height = strip_rows(planes, self.nx)
-        for start in range(rows.start, rows.stop, height):
-            yield slice(start, min(start + height, rows.stop))
 
     def _store(
         self, results: list[np.ndarray], state: State, target: slice, rows: slice, inner: slice

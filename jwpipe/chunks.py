@@ -5,13 +5,16 @@ median and the ramp fit need them), and whole rows keep the inner loops long. In
 strip by strip (``chain.py``), so that scratch memory is the strip's, not the block's.
 """
 
+from itertools import pairwise
+
 ROWS = 256
 # From this many planes up blocks get shorter, so that a task's memory does not grow with the exposure's length.
 MANY_PLANES = 100
 SHORTEST_BLOCK = 8
 # Shorter remainders join the block before them: a block must be taller than the halo of any chain.
 MIN_ROWS = 16
-STRIP_BYTES = 4 << 20
+# Where groups are many a strip must still be tall beside its halo, though it leaves the cache then.
+STRIP_BYTES = 16 << 20
 MIN_STRIP_ROWS = 8
 MAX_STRIP_ROWS = 64
 
@@ -35,6 +38,14 @@ def row_blocks(ny: int, planes: int) -> tuple[int, ...]:
 
 
 def strip_rows(planes: int, nx: int) -> int:
-    """Rows of a strip: its samples fill about ``STRIP_BYTES``, so that steps find them in cache."""
+    """Rows of a strip whose samples fill about ``STRIP_BYTES``."""
     rows = STRIP_BYTES // (4 * planes * nx)
     return max(MIN_STRIP_ROWS, min(MAX_STRIP_ROWS, rows))
+
+
+def strips(rows: slice, height: int) -> list[slice]:
+    """``rows`` in strips of nearly equal height, about ``height``."""
+    size = rows.stop - rows.start
+    count = max(1, round(size / height))
+    edges = [rows.start + size * k // count for k in range(count + 1)]
+    return [slice(*pair) for pair in pairwise(edges)]
