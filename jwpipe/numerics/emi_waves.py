@@ -42,11 +42,11 @@ def wave_pieces(samples: np.ndarray) -> np.ndarray:
 def subtract_wave(
     sci: np.ndarray,
     clock: np.ndarray,
-    period: float,
-    step: float,
     pieces: np.ndarray,
     amplitudes: np.ndarray,
     phases: np.ndarray,
+    period: float,
+    step: float,
 ) -> np.ndarray:
     """``sci`` (i, g, y, x) less a wave; ``amplitudes`` and ``phases`` (i), ``step`` in phase from group to group."""
     integrations, groups, rows, columns = sci.shape
@@ -70,10 +70,10 @@ def subtract_wave(
 def subtract_table(
     sci: np.ndarray,
     clock: np.ndarray,
+    table: np.ndarray,
     period: float,
     frame: float,
     integration: float,
-    table: np.ndarray,
 ) -> np.ndarray:
     """``sci`` (i, g, y, x) less a wave given clock by clock.
 

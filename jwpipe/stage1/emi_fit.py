@@ -23,6 +23,7 @@ from jwpipe.numerics.emi_waves import (
     wave_pieces,
 )
 from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.views import read_only
 from jwpipe.stage1.emi_readout import Readout
 from jwpipe.step import Round
 
@@ -53,8 +54,8 @@ class Fit:
     def subtracted(self, sci: np.ndarray, clock: np.ndarray, first: int = 0) -> np.ndarray:
         """Ramps (i, g, y, x) of the integrations from ``first`` on, less the wave; ``clock`` (y, x)."""
         these = slice(first, first + sci.shape[0])
-        amplitudes, phases = self.amplitudes[these], self.phases[these]
-        return subtract_wave(sci, clock, self.period, self.step, self.pieces, amplitudes, phases)
+        fit = self.pieces, self.amplitudes[these], self.phases[these]
+        return subtract_wave(*read_only(sci, clock, *fit), self.period, self.step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,11 @@ def _rounds(readout: Readout, wave: Wave, separately: bool) -> list[Round]:
 
 
 def _list_spreads(found: Any, sci: np.ndarray, pixeldq: np.ndarray, clock: np.ndarray) -> Any:
-    return [spreads(corrected(found, sci, clock)).ravel()]
+    return [_spreads(found, sci, clock).ravel()]
+
+
+def _spreads(found: Any, sci: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    return spreads(*read_only(corrected(found, sci, clock)))
 
 
 def _median_of_list(found: Any, merged: Any) -> Any:
@@ -109,7 +114,7 @@ def _median_of_list(found: Any, merged: Any) -> Any:
 
 
 def _count_upper(found: Any, sci: np.ndarray, pixeldq: np.ndarray, clock: np.ndarray) -> Any:
-    return upper_counts(spreads(corrected(found, sci, clock)))
+    return upper_counts(_spreads(found, sci, clock))
 
 
 def _place_median(found: Any, counts: np.ndarray) -> Any:
@@ -117,7 +122,7 @@ def _place_median(found: Any, counts: np.ndarray) -> Any:
 
 
 def _count_lower(found: Any, sci: np.ndarray, pixeldq: np.ndarray, clock: np.ndarray) -> Any:
-    return lower_counts(spreads(corrected(found, sci, clock)), found[-1])
+    return lower_counts(_spreads(found, sci, clock), found[-1])
 
 
 def _take_median(found: Any, counts: np.ndarray) -> Any:
@@ -137,11 +142,12 @@ def _sum_batch(
 ) -> Any:
     """Sums by phase over the quiet pixels without flags."""
     limit = QUIET * found[-2]
-    quiet = corrected(found, sci, clock, first)
+    (quiet,) = read_only(corrected(found, sci, clock, first))
     usable = (spreads(quiet) < limit) & (pixeldq == 0)
     for column in BAD_COLUMNS:
         usable[..., OUTPUTS * column : OUTPUTS * (column + 1)] = False
-    return phase_sums(quiet, usable, clock, period_clocks(wave.frequency), wave.samples.size)
+    period, bins = period_clocks(wave.frequency), wave.samples.size
+    return phase_sums(quiet, *read_only(usable, clock), period, bins)
 
 
 def _add_sums(one: Any, other: Any) -> Any:

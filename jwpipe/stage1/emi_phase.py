@@ -14,6 +14,7 @@ import numpy as np
 from jwpipe.numerics.emi_waves import OUTPUTS, period_clocks, phase_of, subtract_table
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import middle, sort_columns
+from jwpipe.numerics.views import read_only
 from jwpipe.stage1.emi_fit import Wave
 from jwpipe.stage1.emi_readout import Readout
 from jwpipe.step import Round
@@ -29,21 +30,21 @@ CYCLES = 3
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A wave found in an exposure, clock by clock over one period.
+    """A wave found in an exposure: ``values`` clock by clock over one period.
 
-    ``bins``: the wave as it was measured, in bins of phase.
+    ``frame`` and ``integration`` are the clocks from a frame or integration to the next.
     """
 
     frequency: float
     frame: float
     integration: float
     values: np.ndarray
-    bins: np.ndarray
 
     def subtracted(self, sci: np.ndarray, clock: np.ndarray, first: int = 0) -> np.ndarray:
         """Ramps (i, g, y, x) from the first integration on, less the wave; ``clock`` (y, x)."""
         period = period_clocks(self.frequency)
-        return subtract_table(sci, clock, period, self.frame, self.integration, self.values)
+        arrays = read_only(sci, clock, self.values)
+        return subtract_table(*arrays, period, self.frame, self.integration)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def integrations_to_phase(readout: Readout, first: Wave, search: Search) -> int:
 def _residuals(found: Any, sci: np.ndarray, pixeldq: np.ndarray, clock: np.ndarray) -> Any:
     for table in found:
         sci = table.subtracted(sci, clock)
-    return [detrended(sci)]
+    return [detrended(*read_only(sci))]
 
 
 def _join(one: Any, other: Any) -> Any:
@@ -160,8 +161,7 @@ def _find(readout: Readout, wave: Wave, search: Search, found: Any, merged: Any)
     residuals -= np.median(residuals, axis=(2, 3), keepdims=True)
     bins = binned_wave(readout, wave, search, residuals)
     table = wave_table(bins, wave, scale=search.scale_reference)
-    made = Table(wave.frequency, readout.frame, readout.integration, table, bins)
-    return (*found, made)
+    return (*found, Table(wave.frequency, readout.frame, readout.integration, table))
 
 
 def binned_wave(readout: Readout, wave: Wave, search: Search, residuals: np.ndarray) -> np.ndarray:

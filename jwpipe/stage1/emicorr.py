@@ -10,10 +10,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from jwpipe.exposure import Header
+from jwpipe.exposure import ExposureError, Header
 from jwpipe.refs import References
 from jwpipe.stage1.emi_fit import Wave, rounds_of_fits
-from jwpipe.stage1.emi_phase import Search, Table, rounds_of_tables
+from jwpipe.stage1.emi_phase import Search, rounds_of_tables
 from jwpipe.stage1.emi_readout import FULL_ROWS, Readout
 from jwpipe.step import Params, Step, Survey
 
@@ -75,7 +75,9 @@ class EmiCorrParams(Params):
         None, description="reference file; the same as an override of emicorr"
     )
     save_intermediate_results: bool = Field(
-        False, description="write the waves found for onthefly_corr_freq as a reference file"
+        False,
+        description="write the waves found for onthefly_corr_freq as a reference file; not available yet, "
+        "True is refused for such frequencies",
     )
     skip: bool = Field(True, description="leave the step out")
 
@@ -182,6 +184,10 @@ def _survey(references: References, header: Header, params: EmiCorrParams) -> Su
 
 
 def _prepare(references: References, header: Header, params: EmiCorrParams) -> tuple[Any, ...]:
+    if params.save_intermediate_results and params.onthefly_corr_freq is not None:
+        raise ExposureError(
+            f"{header.filename}: emicorr: save_intermediate_results=True is not available; leave it at its default"
+        )
     readout = readout_of(references, header, params)
     return (readout.clocks(delayed=not _is_joint(params)),)
 
@@ -211,35 +217,6 @@ def _supplied(params: EmiCorrParams) -> dict[str, str]:
     if params.onthefly_corr_freq is not None:
         return {"emicorr": "N/A"}
     return {"emicorr": params.user_supplied_reffile} if params.user_supplied_reffile else {}
-
-
-def reference_tree(header: Header, readout: Readout, tables: tuple[Table, ...]) -> dict[str, Any]:
-    """The waves found as the tree of an emicorr reference file."""
-    names = [repr(table.frequency) for table in tables]
-    pattern = str(header["READPATT"])
-    freqs: Any = {pattern: names if "FAST" in pattern else {header["DETECTOR"]: names}}
-    return {
-        "meta": {
-            "author": "jwpipe",
-            "description": "EMI correction file",
-            "instrument": {"name": "MIRI"},
-            "pedigree": "GROUND",
-            "reftype": "emicorr",
-            "telescope": "JWST",
-            "useafter": f"{header['DATE-OBS']}T00:00:00",
-        },
-        "frequencies": {
-            name: {"frequency": table.frequency, "phase_amplitudes": table.bins}
-            for name, table in zip(names, tables, strict=True)
-        },
-        "subarray_cases": {
-            str(header["SUBARRAY"]): {
-                "rowclocks": readout.row,
-                "frameclocks": readout.reset,
-                "freqs": freqs,
-            }
-        },
-    }
 
 
 emicorr = Step(

@@ -15,6 +15,7 @@ from jwpipe.dq import Pixel
 from jwpipe.exposure import Header
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.levels import clipped_means
+from jwpipe.numerics.views import read_only
 from jwpipe.stage1.refpix import RefpixParams, Sides
 from jwpipe.step import Border, Step
 
@@ -47,7 +48,7 @@ def subtract_outputs(
     parity, output
         Parity of each row (y) and output of each column (x).
     """
-    return (_subtract(sci, levels, parity, output),)
+    return (_subtract(*read_only(sci, levels, parity, output)),)
 
 
 @kernel

@@ -10,6 +10,7 @@ import numpy as np
 
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.views import read_only
 from jwpipe.refs import References
 from jwpipe.step import Params, Step
 
@@ -43,7 +44,7 @@ def subtract_reset(
         Place of the first integration at hand in the exposure, counted from 0.
     """
     flags = pixeldq if transient_dq is None else pixeldq | transient_dq
-    return _subtract(sci, transient, known[0], known[1], first), flags
+    return _subtract(*read_only(sci, transient), known[0], known[1], first), flags
 
 
 @kernel

@@ -11,6 +11,7 @@ import numpy as np
 from jwpipe.dq import Group, Pixel
 from jwpipe.exposure import Header
 from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.views import read_only
 from jwpipe.refs import References
 from jwpipe.step import Params, Step
 
@@ -48,7 +49,8 @@ def flag_decaying_groups(
     """
     flags, estimated = groupdq.copy(), pixeldq.copy()
     for i in range(groupdq.shape[0]):
-        _flag(groupdq[i], skip[0] if first + i == 0 else skip[1], flags[i], estimated)
+        left_out = skip[0] if first + i == 0 else skip[1]
+        _flag(*read_only(groupdq[i]), left_out, flags[i], estimated)
     return flags, estimated
 
 

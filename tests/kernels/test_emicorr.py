@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from astropy.stats import sigma_clipped_stats
 
-from jwpipe.exposure import Header
+from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.emi_waves import (
     period_clocks,
     phase_sums,
@@ -277,12 +277,12 @@ def test_waves_are_subtracted_at_the_phase_of_each_pixel():
     pieces = wave_pieces(samples())
     step = how.step(FREQUENCY)
     amplitudes, phases = np.array([1.0, 2.0]), np.array([0.1, 0.1 + how.lag(FREQUENCY)])
-    found = -subtract_wave(zeros, clock, period, step, pieces, amplitudes, phases)
+    found = -subtract_wave(zeros, clock, pieces, amplitudes, phases, period, step)
     expected = tone(times(how) / period + 0.1) * amplitudes[:, None, None, None]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # The strip of rows 10 to 20 and columns 3 to 9 is what the whole has there.
     part = zeros[:, :, 10:20, 3:9].copy(), clock[10:20, 3:9].copy()
-    strip = -subtract_wave(*part, period, step, pieces, amplitudes, phases)
+    strip = -subtract_wave(*part, pieces, amplitudes, phases, period, step)
     np.testing.assert_array_equal(strip, found[:, :, 10:20, 3:9])
 
 
@@ -291,7 +291,7 @@ def test_tables_are_looked_up_clock_by_clock():
     sci = np.zeros((2, 2, 1, 2), np.float32)
     clock = np.array([[0, 5]])
     # A period of 8 clocks, 10 from frame to frame and 23 from integration to integration.
-    found = -subtract_table(sci, clock, 8.0, 10.0, 23.0, table)
+    found = -subtract_table(sci, clock, table, 8.0, 10.0, 23.0)
     np.testing.assert_array_equal(found[:, :, 0], [[[0, 5], [2, 7]], [[7, 4], [1, 6]]])
 
 
@@ -368,6 +368,9 @@ def test_off_by_default_and_left_out_where_it_cannot_work(reference):
     assert emicorr.unsuitable(references, unknown, on_the_fly) == ""
     assert emicorr.supplied(on_the_fly) == {"emicorr": "N/A"}
     assert emicorr.supplied(EmiCorrParams(user_supplied_reffile="a.asdf")) == {"emicorr": "a.asdf"}
+    saving = EmiCorrParams(onthefly_corr_freq=(FREQUENCY,), save_intermediate_results=True)
+    with pytest.raises(ExposureError, match="emicorr: save_intermediate_results"):
+        emicorr.prepare(references, Header({"primary": header(readout())}), saving)
     absent = References.from_files({"emicorr": "N/A"})
     assert "N/A" in emicorr.unsuitable(absent, unknown, params)
 
