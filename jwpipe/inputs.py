@@ -71,17 +71,19 @@ def collect(request: Request) -> Work:
             units += found
         except ExposureError as error:
             problems.append((name, str(error)))
-    exposures = sorted(_distinct(units, request.combines, problems), key=_detector)
-    if not request.combines:
-        return Work(tuple(exposures), (), tuple(problems))
-    mosaics += _by_filter([each for each in exposures if each in loose], problems)
+    exposures = _distinct(units, request.combines, problems)
+    if request.combines:
+        mosaics += _by_filter([each for each in exposures if each in loose], problems)
     bad = {name for name, _ in problems}
-    usable = tuple(each for each in exposures if each.path not in bad)
-    return Work(usable, tuple(mosaics), tuple(problems))
+    usable = sorted((each for each in exposures if each.path not in bad), key=_detector)
+    return Work(tuple(usable), tuple(mosaics) if request.combines else (), tuple(problems))
 
 
 def _detector(unit: ExposureInput) -> str:
-    """The last part of an exposure's name: those of a detector go one after another, since they share references."""
+    """The last part of an exposure's name: those of a detector go one after another, since they share references.
+
+    Mosaics keep the order in which their exposures were given: it numbers them in the context.
+    """
     return unit.name.rpartition("_")[2]
 
 

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from both import MOSAIC, Runs, association, references
 from compare import IMAGE, RATE, assert_same_image, assert_same_mosaic, keywords
 from peer import Peer, task
@@ -134,6 +136,49 @@ class TestKeywords:
             if not same:
                 found[name] = (ours.get(name), theirs[name])
         assert found == {}
+
+
+@pytest.mark.parametrize("suffix", ["rate", "rateints", "cal", "i2d", "o001_crf"])
+def test_extensions(runs: Runs, suffix: str):
+    """The same extensions in the same order, of the same types, shapes, versions and units."""
+    ours, theirs = (extensions(path) for path in next(runs.pairs(suffix)))
+    assert ours == theirs
+
+
+def extensions(path: Path) -> list[tuple]:
+    """What a FITS file consists of, but for the size of its ASDF tree."""
+    with fits.open(path) as hdus:
+        found = []
+        for hdu in hdus:
+            words = {
+                name: hdu.header.get(name)
+                for name in ("BUNIT", "BITPIX", "BZERO", "EXTVER", "XTENSION")
+            }
+            shape = (
+                None if hdu.name == "ASDF" else [hdu.header.get(f"NAXIS{n}") for n in range(1, 5)]
+            )
+            found.append((hdu.name, words, shape))
+        return found
+
+
+def test_integration_times(runs: Runs):
+    ours, theirs = (fits.getdata(path, "INT_TIMES") for path in next(runs.pairs("rateints")))
+    assert ours.dtype == theirs.dtype
+    assert ours.tolist() == theirs.tolist()
+
+
+def test_table_of_headers(runs: Runs):
+    """The mosaic tells the keywords of its exposures, in the same order, but for those that jwpipe does not have."""
+    ours, theirs = (fits.getdata(path, "HDRTAB") for path in runs.mosaics("i2d.fits"))
+    apart = ("S_", "R_", "CRDS_", "CAL_V", "ASN", *COUNTED)
+    names = [name for name in theirs.names if not name.startswith(apart)]
+    assert len(names) > 80
+    assert [name for name in ours.names if not name.startswith(apart)] == names
+    for name in names:
+        if theirs[name].dtype.kind == "f":
+            assert np.allclose(ours[name], theirs[name], rtol=1e-9, equal_nan=True), name
+        elif name != "DATE":
+            assert ours[name].tolist() == theirs[name].tolist(), name
 
 
 @pytest.fixture(scope="module")
