@@ -22,7 +22,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 WIDTH_OF_FILES = 160
+TIME_WIDTH = len("0:00:00")
 TOLD_BY_US = ("tweakwcs",)
 """Libraries whose warnings are not shown: what matters of them is among a run's own notes."""
 
@@ -67,9 +68,12 @@ class Reporter:
 
     def __enter__(self) -> Reporter:
         if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(20), TimeElapsedColumn())
-            left = (TextColumn("left"), TimeRemainingColumn())
-            self._bars = Progress(*columns, *left, console=self.console)
+            label = TextColumn(
+                "{task.description}", table_column=Column(overflow="ellipsis", no_wrap=True)
+            )
+            spent = TimeElapsedColumn(table_column=Column(min_width=TIME_WIDTH))
+            left = TimeRemainingColumn(table_column=Column(min_width=TIME_WIDTH))
+            self._bars = Progress(label, BarColumn(15), spent, "left", left, console=self.console)
             self._bars.start()
             self._handler = RichHandler(console=self.console, show_path=False, show_time=False)
         else:
@@ -106,7 +110,8 @@ class Reporter:
     def phase(self, name: str) -> None:
         """A part of the stage begins."""
         if self._bars is not None and self._task is not None:
-            self._bars.reset(self._task, description=f"{self._label}: {name}", total=None)
+            unit = self._label.split()[0]
+            self._bars.reset(self._task, description=f"{unit}: {name}", total=None)
         else:
             logger.info("%s: %s ...", self._label, name)
 
@@ -142,23 +147,22 @@ def _console() -> Console:
 def print_outcomes(outcomes: Sequence[Outcome], folder: Path, *, seconds: float, peak: int) -> None:
     """What was written and how long it took, what failed and why, and the peak memory."""
     console = _console()
-    good = [outcome for outcome in outcomes if not outcome.error]
     bad = [outcome for outcome in outcomes if outcome.error]
-    if good:
+    shown = [outcome for outcome in outcomes if outcome.written or not outcome.error]
+    if shown:
         table = Table("stage", f"written to {folder}", "time", box=None, pad_edge=False)
         table.columns[1].overflow = "fold"
-        for outcome in good:
+        for outcome in shown:
             written = "\n".join(_inside(path, folder) for path in outcome.written)
             kept = f"({outcome.name}: kept for the mosaic)"
             table.add_row(outcome.stage, escape(written or kept), f"{outcome.seconds:.1f} s")
         console.print(table)
     for outcome in bad:
-        text = (
-            f"[red]failed[/red] {escape(outcome.name)} ({outcome.stage}): {escape(outcome.error)}"
-        )
+        name = "" if outcome.name in outcome.error else f" {escape(outcome.name)}"
+        text = f"[red]failed[/red]{name} ({outcome.stage}): {escape(outcome.error)}"
         console.print(text, soft_wrap=True)
     console.print(
-        f"{len(good)} done, {len(bad)} failed in {seconds:.1f} s; "
+        f"{len(outcomes) - len(bad)} done, {len(bad)} failed in {seconds:.1f} s; "
         f"peak memory of a process {peak / MIB:.0f} MiB"
     )
 
