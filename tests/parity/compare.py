@@ -104,9 +104,10 @@ def assert_same_mosaic(
 def _weighed(mosaic: dict[str, np.ndarray], least_weight: float) -> dict[str, np.ndarray]:
     """The planes with pixels of too little weight empty."""
     empty = np.abs(mosaic["WHT"]) < least_weight
-    blank = {"CON": 0, "WHT": 0.0}
+    blank = {name: np.nan if values.dtype.kind == "f" else 0 for name, values in mosaic.items()}
+    blank["WHT"] = 0.0
     return {
-        name: np.where(empty, values.dtype.type(blank.get(name, np.nan)), values)
+        name: np.where(empty, values.dtype.type(blank[name]), values)
         for name, values in mosaic.items()
     }
 

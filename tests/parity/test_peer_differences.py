@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from both import Runs, level2_association, references
-from compare import planes
+from compare import keywords, planes
 from peer import Peer, task
 
 from jwpipe.runner import run
@@ -78,36 +78,53 @@ def cut_area(area: Path, science: Path, path: Path) -> Path:
     return path
 
 
+def dark_of_each_pixel(dark: Path, path: Path) -> Path:
+    """The dark with its average in each pixel, 0.5 in the left half and 0.1 in the right one."""
+    with fits.open(dark) as hdus:
+        average = np.full((SIZE, SIZE), 0.5, np.float32)
+        average[:, SIZE // 2 :] = 0.1
+        hdus.append(fits.ImageHDU(average, name="AVDRKCUR"))
+        hdus.writeto(path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def folders(peer: Peer, runs: Runs, tmp_path_factory) -> dict[str, Path]:
     """Products of both, ``ours`` and ``theirs``, of each difference."""
-    found = {name: tmp_path_factory.mktemp(name) for name in ("shifted", "void", "area")}
+    found = {name: tmp_path_factory.mktemp(name) for name in ("shifted", "void", "area", "dark")}
     first, second = runs.observation.uncal[:2]
     files, others = (references(runs.observation, path) for path in (first, second))
     # The second detector's subarray does not begin at the corner of the frame.
     rate = runs.theirs / f"{runs.names[1]}_rate.fits"
     cut = {**others, "area": cut_area(others["area"], rate, found["area"] / "area.fits")}
+    dark = {**files, "dark": dark_of_each_pixel(files["dark"], found["dark"] / "dark.fits")}
     work = {
-        "shifted": (shifted_background(found["shifted"], runs), files, only("bkg_subtract")),
-        "void": (void_background(found["void"], runs), files, only("bkg_subtract")),
-        "area": (rate, cut, {"resample": {"skip": True}}),
+        "shifted": (
+            "image2",
+            shifted_background(found["shifted"], runs),
+            files,
+            only("bkg_subtract"),
+        ),
+        "void": ("image2", void_background(found["void"], runs), files, only("bkg_subtract")),
+        "area": ("image2", rate, cut, {"resample": {"skip": True}}),
+        "dark": ("detector1", first, dark, {}),
     }
     tasks = [
-        task("Image2Pipeline", source, found[name] / "theirs", used, steps=steps)
-        for name, (source, used, steps) in work.items()
+        task(f"{pipeline.capitalize()}Pipeline", source, found[name] / "theirs", used, steps=steps)
+        for name, (pipeline, source, used, steps) in work.items()
     ]
     job = peer.start("differences", tasks)
-    for name, (source, used, steps) in work.items():
+    for name, (pipeline, source, used, steps) in work.items():
         overrides = {kind: str(path) for kind, path in used.items()}
-        (outcome,) = run("image2", source, found[name] / "ours", overrides=overrides, steps=steps)
+        (outcome,) = run(pipeline, source, found[name] / "ours", overrides=overrides, steps=steps)
         assert not outcome.error
     job.wait()
     return found
 
 
-def both(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The planes of our calibrated product and of theirs."""
-    ours, theirs = (next((folder / who).glob("*_cal*.fits")) for who in ("ours", "theirs"))
+def both(folder: Path, suffix: str = "cal*") -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The planes of our product and of theirs."""
+    ours, theirs = (next((folder / who).glob(f"*_{suffix}.fits")) for who in ("ours", "theirs"))
     return planes(ours), planes(theirs)
 
 
@@ -134,6 +151,22 @@ def test_area_map_of_the_subarray(folders):
     ours, theirs = both(folders["area"])
     assert np.array_equal(ours["AREA"], fits.getdata(folders["area"] / "area.fits", "SCI"))
     assert theirs.get("AREA", np.empty(0)).size == 0
+
+
+def test_dark_of_each_pixel_counts(folders, runs: Runs):
+    """The Poisson variance of a whole ramp is (rate + dark) / (gain t), t from first to last group; theirs has no dark.
+
+    (The peer finds that the average dark's shape is not that of the exposure, which has none yet, and takes zero.)
+    """
+    files = references(runs.observation, runs.observation.uncal[0])
+    (ours, theirs), gain = both(folders["dark"], "rate"), planes(files["gain"])["SCI"]
+    words = keywords(runs.observation.uncal[0])
+    seconds = words["TGROUP"] * (words["NGROUPS"] - 1) * words["NINTS"]
+    whole = (ours["DQ"] == 0) & (theirs["VAR_POISSON"] > 0)
+    dark = (ours["VAR_POISSON"] - theirs["VAR_POISSON"]) * gain * seconds
+    true = fits.getdata(folders["dark"] / "dark.fits", "AVDRKCUR")
+    assert whole.mean() > 0.3
+    assert np.allclose(dark[whole], true[whole], rtol=1e-3)
 
 
 def test_inverse_distortion_keywords_are_whole(runs: Runs):
