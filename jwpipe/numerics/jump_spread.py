@@ -5,7 +5,7 @@ Neighbours receive charge by capacitive coupling; after a large jump the signal 
 
 import numpy as np
 
-from jwpipe.numerics.jit import inline, kernel
+from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import median
 from jwpipe.numerics.two_point import JUMP, UNUSABLE, difference, noise_variance
 
@@ -36,19 +36,19 @@ def pixel_median(
     return median(scratch, count)
 
 
-@inline
-def known_median(
-    sci: np.ndarray,
-    groupdq: np.ndarray,
-    gain: np.ndarray,
-    y: int,
-    x: int,
-    medians: np.ndarray,
-    scratch: np.ndarray,
-) -> float:
-    """The median difference of a pixel: that in ``medians`` (y, x), or where this is NaN its own."""
-    centre = medians[y, x]
-    return pixel_median(sci, groupdq, gain, y, x, scratch) if np.isnan(centre) else centre
+@kernel
+def fill_medians(
+    sci: np.ndarray, groupdq: np.ndarray, gain: np.ndarray, flags: np.ndarray, medians: np.ndarray
+) -> None:
+    """Median difference of each pixel that has a jump and no median yet (NaN)."""
+    integrations, groups, rows, columns = sci.shape
+    scratch = np.empty(integrations * (groups - 1), np.float32)
+    seen = np.empty(columns, np.uint8)
+    for y in range(rows):
+        flagged_row(flags, y, seen)
+        for x in range(columns):
+            if seen[x] & JUMP and np.isnan(medians[y, x]):
+                medians[y, x] = pixel_median(sci, groupdq, gain, y, x, scratch)
 
 
 @kernel
@@ -73,12 +73,8 @@ def flag_neighbours(
     ratios: tuple[float, float],
     flags: np.ndarray,
 ) -> None:
-    """Add to ``flags`` the neighbours of ``detected`` jumps between ``ratios`` standard deviations.
-
-    ``medians`` (y, x) are NaN where they are still to be found.
-    """
+    """Add to ``flags`` the neighbours of ``detected`` jumps between ``ratios`` standard deviations."""
     integrations, groups, rows, columns = sci.shape
-    scratch = np.empty(integrations * (groups - 1), np.float32)
     seen = np.empty(columns, np.uint8)
     for y in range(rows):
         flagged_row(detected, y, seen)
@@ -86,13 +82,12 @@ def flag_neighbours(
             if not seen[x] & JUMP:
                 continue
             variance = noise_variance(readnoise[y, x], gain[y, x], nframes)
-            centre = known_median(sci, groupdq, gain, y, x, medians, scratch)
-            sigma = np.sqrt(abs(centre) + variance)
+            sigma = np.sqrt(abs(medians[y, x]) + variance)
             for i in range(integrations):
                 for k in range(groups - 1):
                     if detected[i, k + 1, y, x] & JUMP:
                         step = difference(sci, groupdq, gain, i, k, y, x)
-                        ratio = abs(step - centre) / sigma
+                        ratio = abs(step - medians[y, x]) / sigma
                         if ratios[0] < ratio < ratios[1]:
                             flag_cross(groupdq, i, k + 1, y, x, flags)
 
@@ -107,25 +102,20 @@ def flag_following(
     durations: tuple[int, int],
     flags: np.ndarray,
 ) -> None:
-    """Flag the usable groups after a jump: ``durations`` groups after one of at least ``rises`` electrons.
-
-    ``medians`` (y, x) are NaN where they are still to be found.
-    """
+    """Flag the usable groups after a jump: ``durations`` groups after one of at least ``rises`` electrons."""
     integrations, groups, rows, columns = sci.shape
-    scratch = np.empty(integrations * (groups - 1), np.float32)
     seen = np.empty(columns, np.uint8)
     for y in range(rows):
         flagged_row(flags, y, seen)
         for x in range(columns):
             if not seen[x] & JUMP:
                 continue
-            centre = known_median(sci, groupdq, gain, y, x, medians, scratch)
             for i in range(integrations):
                 # From the last group back: what is flagged here has had its own turn.
                 for k in range(groups - 2, -1, -1):
                     if not flags[i, k + 1, y, x] & JUMP:
                         continue
-                    rise = difference(sci, groupdq, gain, i, k, y, x) - centre
+                    rise = difference(sci, groupdq, gain, i, k, y, x) - medians[y, x]
                     reach = 0
                     if rise >= rises[0]:
                         reach = durations[0]

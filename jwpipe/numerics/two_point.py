@@ -265,11 +265,16 @@ def detect_one_by_one(
     nframes: int,
     thresholds: tuple[float, float, float],
     flags: np.ndarray,
+    medians: np.ndarray,
 ) -> None:
-    """Flag outliers of the absolute differences, each changing the median of those left."""
+    """Flag outliers of the absolute differences, each changing the median of those left.
+
+    ``medians`` (y, x) become those of the signed differences.
+    """
     integrations, groups, rows, columns = sci.shape
     samples = integrations * (groups - 1)
     block = block_width(samples, columns)
+    values = np.empty((samples, block), np.float32)
     sizes = np.empty((samples, block), np.float32)
     usable = np.empty(block, np.int32)
     noise = np.empty(block, np.float32)
@@ -281,17 +286,20 @@ def detect_one_by_one(
         for start in range(0, columns, block):
             stop = min(start + block, columns)
             width = stop - start
-            fill_differences(sci, groupdq, gain, y, start, width, sizes, usable)
+            fill_differences(sci, groupdq, gain, y, start, width, values, usable)
             noise_row(readnoise[y, start:stop], gain[y, start:stop], nframes, noise)
             for k in range(samples):
                 for x in range(width):
-                    sizes[k, x] = abs(sizes[k, x])
+                    sizes[k, x] = abs(values[k, x])
             sort_columns(sizes, samples, width)
             screen(sizes, samples, low, high, width, usable, noise, threshold, suspect)
             if samples >= 4:
                 suspect_ties(sizes, samples, width, suspect)
+            sort_columns(values, samples, width)
+            middle_row(values, samples, width, medians[y, start:stop])
             for x in range(width):
                 if suspect[x]:
+                    medians[y, start + x] = middle(values, usable[x], x)
                     variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
                     least, most = clip_largest(sizes, usable[x], x, variance, thresholds)
                     if not (np.isnan(least) and np.isnan(most)):

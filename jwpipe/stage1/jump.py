@@ -17,7 +17,7 @@ from jwpipe.dq import Group, Pixel
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.clipped_ramps import detect_by_scatter
 from jwpipe.numerics.jit import kernel
-from jwpipe.numerics.jump_spread import flag_following, flag_neighbours
+from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
 from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.shower_signal import ring
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
@@ -218,10 +218,14 @@ def find_jumps(
     _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians)
     if neighbours is not None:
         detected, flags = flags, flags.copy()
+        if test == "scatter":
+            fill_medians(sci, groupdq, gain, detected, medians)
         flag_neighbours(
             sci, groupdq, gain, readnoise, detection.nframes, medians, detected, neighbours, flags
         )
     if max(after_groups) > 0:
+        if test == "scatter":
+            fill_medians(sci, groupdq, gain, flags, medians)
         rises = (after_dn[0] * median_gain, after_dn[1] * median_gain)
         flag_following(sci, groupdq, gain, medians, rises, after_groups, flags)
     return flags, new_pixeldq
@@ -258,7 +262,7 @@ def _detect(
     flags: np.ndarray,
     medians: np.ndarray,
 ) -> None:
-    """Run the test chosen; it writes into ``flags``, and into ``medians`` if it comes by them."""
+    """Run the test chosen; it writes into ``flags`` and ``medians``."""
     thresholds, nframes = detection.thresholds, detection.nframes
     if test == "scatter":
         only_integrations = detection.only_integrations
@@ -267,7 +271,7 @@ def _detect(
     elif test == "at once":
         detect_at_once(sci, groupdq, gain, readnoise, nframes, thresholds[2], flags, medians)
     else:
-        detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags)
+        detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags, medians)
 
 
 @kernel
