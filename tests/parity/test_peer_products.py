@@ -176,7 +176,9 @@ def test_table_of_headers(runs: Runs):
     assert [name for name in ours.names if not name.startswith(apart)] == names
     for name in names:
         if theirs[name].dtype.kind == "f":
-            assert np.allclose(ours[name], theirs[name], rtol=1e-9, equal_nan=True), name
+            # The sky's level is a mean of pixels, whose rates agree to 1e-5 of their errors.
+            rtol = 1e-5 if name == "BKGLEVEL" else 1e-9
+            assert np.allclose(ours[name], theirs[name], rtol=rtol, equal_nan=True), name
         elif name != "DATE":
             assert ours[name].tolist() == theirs[name].tolist(), name
 
