@@ -1,9 +1,12 @@
-"""Exact pixel-to-pixel maps at the cost of a few thousand evaluations of the WCS.
+"""Exact maps of pixels at the cost of a few thousand evaluations of the WCS.
 
 A distortion is smooth over tens of pixels: the exact transform is evaluated on a grid of nodes
 some 64 pixels apart, the edges included, and cubic polynomials run between them. The error is
 *measured*, against the exact transform at the middle of every cell, and the grid is refined until
 it meets the tolerance.
+
+``SparseMap`` knows no modes: any smooth transform from pixels to any number of coordinates. What an exposure's
+pixels see, slit by slit, is in `jwpipe.wcs.coordinates`.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from jwpipe.numerics.jit import inline, kernel
 if TYPE_CHECKING:
     from gwcs import WCS
 
-Transform = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+Transform = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, ...]]
+Units = Callable[[np.ndarray, tuple[float, float]], np.ndarray]
 
 NODE_SPACING = 64
 FINEST_SPACING = 4
@@ -50,22 +54,25 @@ def _stencil(position: float, nodes: int) -> tuple[int, float, float, float, flo
 
 @kernel
 def _fill(
-    nodes: np.ndarray, spacing: tuple[float, float], corner: tuple[int, int], out: np.ndarray
+    nodes: np.ndarray, spacing: tuple[float, float], corner: tuple[float, float], out: np.ndarray
 ) -> None:
-    """Interpolate ``nodes`` (gy, gx, 2) at pixels from ``corner`` on, into ``out`` (ny, 2 nx)."""
-    gy, gx = nodes.shape[:2]
+    """Interpolate ``nodes`` (gy, gx, n) at pixels from ``corner`` on, into ``out`` (ny, n nx)."""
+    gy, gx, n = nodes.shape
     ny, width = out.shape
     # Along x first, for the node rows of this tile: then a row of pixels is one sum of four lines.
     top = min(max(int(corner[0] / spacing[0]) - 1, 0), gy - 4)
     bottom = min(max(int((corner[0] + ny - 1) / spacing[0]) - 1, 0), gy - 4) + 4
     lines = np.empty((bottom - top, width), np.float64)
-    for column in range(width // 2):
+    for column in range(width // n):
         k, w0, w1, w2, w3 = _stencil((corner[1] + column) / spacing[1], gx)
         for j in range(bottom - top):
-            n = nodes[top + j]
-            for c in range(2):
-                lines[j, 2 * column + c] = (
-                    w0 * n[k, c] + w1 * n[k + 1, c] + w2 * n[k + 2, c] + w3 * n[k + 3, c]
+            line = nodes[top + j]
+            for c in range(n):
+                lines[j, n * column + c] = (
+                    w0 * line[k, c]
+                    + w1 * line[k + 1, c]
+                    + w2 * line[k + 2, c]
+                    + w3 * line[k + 3, c]
                 )
     for row in range(ny):
         k, w0, w1, w2, w3 = _stencil((corner[0] + row) / spacing[0], gy)
@@ -78,14 +85,15 @@ def _fill(
 def _interpolate(
     nodes: np.ndarray,
     spacing: tuple[float, float],
-    corner: tuple[int, int],
+    corner: tuple[float, float],
     shape: tuple[int, int],
 ) -> np.ndarray:
-    """Interpolate ``nodes`` (gy, gx, 2) at a tile (ny, nx) of pixels that begins at ``corner``."""
+    """Interpolate ``nodes`` (gy, gx, n) at a tile (ny, nx) of pixels that begins at ``corner``."""
+    n = nodes.shape[2]
     # Allocated by numpy, which asks for huge pages: first touch is half the time of a large tile.
-    out = np.empty((shape[0], 2 * shape[1]))
-    _fill(nodes, spacing, corner, out)
-    return out.reshape(*shape, 2)
+    out = np.empty((shape[0], n * shape[1]))
+    _fill(nodes, spacing, (float(corner[0]), float(corner[1])), out)
+    return out.reshape(*shape, n)
 
 
 def _spacing(extent: int, step: float) -> tuple[int, float]:
@@ -110,16 +118,16 @@ def _evaluate(transform: Transform, *grids: tuple[np.ndarray, np.ndarray]) -> li
         )
     ends = np.cumsum([grid[0].size for grid in points])[:-1]
     return [
-        np.ascontiguousarray(part).reshape(*grid[0].shape, 2)
+        np.ascontiguousarray(part).reshape(*grid[0].shape, -1)
         for part, grid in zip(np.split(values, ends), points, strict=True)
     ]
 
 
 @dataclass(frozen=True, eq=False)
 class SparseMap:
-    """A pixel-to-pixel transform of a frame as its values on a sparse grid; small and picklable.
+    """A smooth transform of a frame's pixels as its values on a sparse grid; small and picklable.
 
-    ``nodes`` (gy, gx, 2) are x and y on the grid, ``shape`` (ny, nx) the frame in pixels,
+    ``nodes`` (gy, gx, n) are its n values (x and y, say) on the grid, ``shape`` (ny, nx) the frame in pixels,
     ``spacing`` (y, x) the distance of nodes in pixels, and ``error`` the largest error found at the
     middle of a cell, in pixels of the target.
     """
@@ -137,18 +145,22 @@ class SparseMap:
         *,
         step: float = NODE_SPACING,
         tolerance: float = 1e-4,
+        units: Units | None = None,
     ) -> SparseMap:
-        """Sample ``transform(x, y) -> (x, y)`` as finely as the tolerance (in pixels) asks for.
+        """Sample ``transform(x, y) -> (x, y, ...)`` as finely as the tolerance asks for.
+
+        The tolerance and the error are in pixels: ``units(nodes, spacing)`` says how much each of the n values changes
+        from one pixel to the next, where they are not pixels themselves.
 
         Raises
         ------
         PixelMapError
             If values are not finite, or a grid of 4 pixels still misses the tolerance.
         """
-        found = cls._sample(transform, shape, step)
+        found = cls._sample(transform, shape, step, units)
         while found.error > tolerance and step >= 2 * FINEST_SPACING:
             step /= 2
-            found = cls._sample(transform, shape, step)
+            found = cls._sample(transform, shape, step, units)
         if found.error > tolerance:
             raise PixelMapError(
                 f"the transform is not smooth: interpolation between nodes {step:g} pixels apart "
@@ -157,37 +169,34 @@ class SparseMap:
         return found
 
     @classmethod
-    def _sample(cls, transform: Transform, shape: tuple[int, int], step: float) -> SparseMap:
+    def _sample(
+        cls, transform: Transform, shape: tuple[int, int], step: float, units: Units | None
+    ) -> SparseMap:
         (gy, hy), (gx, hx) = _spacing(shape[0], step), _spacing(shape[1], step)
         x, y = np.arange(gx) * hx, np.arange(gy) * hy
         middles = x[:-1] + hx / 2, y[:-1] + hy / 2
         nodes, exact = _evaluate(transform, (x, y), middles)
         # Nodes two pixels apart put the middles of the cells on the odd pixels.
         found = _interpolate(nodes, (2.0, 2.0), (0, 0), (2 * gy - 1, 2 * gx - 1))[1::2, 1::2]
-        return cls(nodes, shape, (hy, hx), float(np.abs(found - exact).max()))
+        off = np.abs(found - exact)
+        if units is not None:
+            off /= units(nodes, (hy, hx))
+        return cls(nodes, shape, (hy, hx), float(off.max()))
 
-    def tile(self, rows: slice = slice(None), columns: slice = slice(None)) -> np.ndarray:
-        """Map the pixels of a tile: (ny, nx, 2) float64, x in ``[..., 0]``, y in ``[..., 1]``."""
+    def tile(
+        self,
+        rows: slice = slice(None),
+        columns: slice = slice(None),
+        shift: tuple[float, float] = (0.0, 0.0),
+    ) -> np.ndarray:
+        """Map the pixels of a tile: (ny, nx, n) float64, x in ``[..., 0]``, y in ``[..., 1]``.
+
+        ``shift`` (x, y) is the place within each pixel, from its middle: (-0.5, -0.5) is a corner.
+        """
         y0, y1, _ = rows.indices(self.shape[0])
         x0, x1, _ = columns.indices(self.shape[1])
         shape = (max(y1 - y0, 0), max(x1 - x0, 0))
-        return _interpolate(self.nodes, self.spacing, (y0, x0), shape)
-
-
-def pixel_map(
-    transform: Transform,
-    shape: tuple[int, int],
-    *,
-    tile: tuple[slice, slice] | None = None,
-    tolerance: float = 1e-4,
-) -> np.ndarray:
-    """Map the pixels of a frame (ny, nx), or of a tile of it, by ``transform(x, y) -> (x, y)``.
-
-    Returns (ny, nx, 2) float64, x in ``[..., 0]`` and y in ``[..., 1]``: the pixel map of the
-    drizzle library. Nothing is masked; a bounding box is the caller's business.
-    """
-    rows, columns = tile or (slice(None), slice(None))
-    return SparseMap.build(transform, shape, tolerance=tolerance).tile(rows, columns)
+        return _interpolate(self.nodes, self.spacing, (y0 + shift[1], x0 + shift[0]), shape)
 
 
 def between(source: WCS, target: WCS) -> Transform:
