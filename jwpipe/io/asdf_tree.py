@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -66,11 +67,15 @@ def parse(raw: bytes, where: str) -> dict[str, Any]:
 
 def rest_of_tree(raw: bytes, model: str, where: str) -> dict[str, Any]:
     """What stands nowhere else: not in keywords, not in extensions, not the gwcs."""
-    if not raw:
-        return {}
+    return without_keywords(_stored(raw, where), model) if raw else {}
+
+
+# The products of an exposure, rate and rateints, are written one after the other.
+@lru_cache(maxsize=2)
+def _stored(raw: bytes, where: str) -> dict[str, Any]:
+    """What the tree holds itself, but for the gwcs."""
     tree = {k: v for k, v in parse(raw, where).items() if k not in _MADE_ANEW and not _elsewhere(v)}
-    meta = {k: v for k, v in tree.get("meta", {}).items() if k != "wcs"}
-    return without_keywords(tree | {"meta": meta}, model)
+    return tree | {"meta": {k: v for k, v in tree.get("meta", {}).items() if k != "wcs"}}
 
 
 def _elsewhere(node: Any) -> bool:
@@ -100,12 +105,61 @@ def write_tree(
 
 
 def dump(tree: dict[str, Any]) -> bytes:
-    """``tree`` as an ASDF file."""
+    """``tree`` as an ASDF file.
+
+    A tree of plain values, without a gwcs, is YAML that needs no validation by schemas: that takes as long as ten
+    million pixels of a step.
+    """
+    from yaml.representer import RepresenterError
+
+    try:
+        return b"%b%b...\n" % (_preamble().removesuffix(b"...\n"), _plain(tree))
+    except RepresenterError:
+        return _asdf(tree)
+
+
+def _asdf(tree: dict[str, Any]) -> bytes:
     import asdf
 
     buffer = io.BytesIO()
     asdf.AsdfFile(tree, version=STANDARD).write_to(buffer)
     return buffer.getvalue()
+
+
+@cache
+def _preamble() -> bytes:
+    """What ASDF writes of itself before any tree."""
+    return _asdf({})
+
+
+def _plain(tree: dict[str, Any]) -> bytes:
+    """``tree`` as YAML.
+
+    Raises
+    ------
+    yaml.representer.RepresenterError
+        It holds other things than texts, numbers, lists, dictionaries and references to arrays.
+    """
+    import yaml
+
+    return yaml.dump(tree, Dumper=_dumper(), encoding="utf-8", allow_unicode=True, sort_keys=False)
+
+
+@cache
+def _dumper() -> type:
+    import yaml
+    from asdf.tagged import TaggedDict
+
+    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
+        """Writes references to arrays, and what is mentioned twice twice."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    Dumper.add_representer(
+        TaggedDict, lambda dumper, node: dumper.represent_mapping(node._tag, dict(node))
+    )
+    return Dumper
 
 
 def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:

@@ -68,6 +68,8 @@ class ArrayCache:
         self.capacity = capacity
         self.nbytes = 0
         self._regions: OrderedDict[Hashable, dict[Hashable, Any]] = OrderedDict()
+        self._asked: dict[Hashable, int] = {}
+        self._count = 0
         self._pending: dict[Hashable, Future[Any]] = {}
         self._lock = threading.Lock()
         self._chance = random.Random(0)
@@ -82,7 +84,7 @@ class ArrayCache:
         """
         key = array, region
         with self._lock:
-            older = self._asked_for(array)
+            before = self._ask_for(array)
             if region in self._regions[array]:
                 found: K = self._regions[array][region]
                 return found
@@ -98,7 +100,7 @@ class ArrayCache:
             self._forget(key)
             mine.set_exception(error)
             raise
-        self._store(array, region, made, older if spare else None)
+        self._store(array, region, made, before if spare else None)
         mine.set_result(made)
         return made
 
@@ -106,21 +108,24 @@ class ArrayCache:
         """Drop everything."""
         with self._lock:
             self._regions.clear()
+            self._asked.clear()
             self.nbytes = 0
 
     def _forget(self, key: Hashable) -> None:
         with self._lock:
             del self._pending[key]
 
-    def _asked_for(self, array: Hashable) -> int:
-        """Make ``array`` the last one asked for; how many had not been asked for since it was before."""
-        places = {each: place for place, each in enumerate(self._regions)}
+    def _ask_for(self, array: Hashable) -> int:
+        """Make ``array`` the last one asked for; when it was asked for before, 0 if it was not."""
+        before = self._asked.get(array, 0)
+        self._count += 1
+        self._asked[array] = self._count
         self._regions.setdefault(array, {})
         self._regions.move_to_end(array)
-        return places.get(array, 0)
+        return before
 
-    def _store(self, array: Hashable, region: Hashable, made: Kept, older: int | None) -> None:
-        """Keep a region; at the cost of the ``older`` least recently used arrays only, if that is given."""
+    def _store(self, array: Hashable, region: Hashable, made: Kept, before: int | None) -> None:
+        """Keep a region; only at the cost of arrays last asked for ``before`` a time, if that is given."""
         with self._lock:
             del self._pending[array, region]
             if made.nbytes > self.capacity:
@@ -128,13 +133,13 @@ class ArrayCache:
             while self.nbytes + made.nbytes > self.capacity:
                 oldest, regions = next(iter(self._regions.items()))
                 if not regions:
-                    del self._regions[oldest]
-                    older = None if older is None else older - 1
-                elif older is not None and older <= 0:
+                    del self._regions[oldest], self._asked[oldest]
+                elif before is not None and self._asked[oldest] >= before:
                     return
                 else:
                     dropped = regions.pop(self._chance.choice(list(regions)))
                     self.nbytes -= dropped.nbytes
+            self._asked.setdefault(array, self._count)
             self._regions.setdefault(array, {})[region] = made
             self.nbytes += made.nbytes
 
