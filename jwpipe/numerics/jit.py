@@ -9,6 +9,7 @@ calls. The cache folder therefore carries a digest of that file and of all files
 never meets old machine code.
 """
 
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -19,10 +20,31 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
 ROOT = Path(__file__).parents[1]
 SETTINGS: Any = numba.config
+logger = logging.getLogger("jwpipe")
 _IMPORT = re.compile(r"^from jwpipe\.([\w.]+) import", re.MULTILINE)
+
+
+class _Announcer(event.Listener):  # type: ignore[misc]
+    """Says once that this process compiles: what was compiled before is loaded, and raises no event."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        """Numba begins to compile a function."""
+        if not self.said:
+            self.said = True
+            logger.warning("kernels are compiled for this machine: up to a minute, once")
+
+    def on_end(self, event: Any) -> None:
+        """Nothing to say."""
+
+
+ANNOUNCER = _Announcer()
+event.register("numba:compile", ANNOUNCER)
 
 
 @cache
