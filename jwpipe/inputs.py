@@ -15,6 +15,7 @@ from jwpipe.io import (
 )
 from jwpipe.io import open as open_exposure
 from jwpipe.io.names import split_suffix, stem
+from jwpipe.params import resolve
 from jwpipe.request import Request
 
 MOSAIC_KEYWORDS = ("INSTRUME", "FILTER", "PUPIL")
@@ -76,6 +77,8 @@ def collect(request: Request) -> Work:
         mosaics += _by_filter([each for each in exposures if each in loose], problems)
     bad = {name for name, _ in problems}
     usable = sorted((each for each in exposures if each.path not in bad), key=_detector)
+    if _carries_state(request):
+        usable.sort(key=lambda each: (_detector(each), _start(each)))
     return Work(tuple(usable), tuple(mosaics) if request.combines else (), tuple(problems))
 
 
@@ -85,6 +88,26 @@ def _detector(unit: ExposureInput) -> str:
     Mosaics keep the order in which their exposures were given: it numbers them in the context.
     """
     return unit.name.rpartition("_")[2]
+
+
+def _carries_state(request: Request) -> bool:
+    """Whether exposures leave to the next one which pixels may glow: its file is read and written."""
+    from jwpipe.stage1.persistence import persistence
+
+    if "detector1" not in request.pipelines or request.single not in ("", persistence.name):
+        return False
+    given = resolve("detector1", (persistence,), request.settings.layers)[persistence.name].own()
+    file = given["save_persistence"]
+    return file is not None and given["persistence_array_file"] == file
+
+
+def _start(unit: ExposureInput) -> tuple[float, int]:
+    """When an exposure begins, and with which integration; what cannot be read is refused later on."""
+    try:
+        keywords = header(open_exposure(unit.path))
+    except ExposureError:
+        return 0.0, 0
+    return float(keywords.get("EXPSTART") or 0.0), int(keywords.get("INTSTART") or 1)
 
 
 def _root(path: str) -> str:

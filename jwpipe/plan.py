@@ -167,7 +167,8 @@ class _Planner:
         self, exposures: Sequence[xr.Dataset], name: str = "", asn_id: str = ""
     ) -> list[str]:
         return [
-            product_name(
+            each.attrs.get("file")
+            or product_name(
                 name or each.attrs["filename"],
                 each.attrs["product"],
                 asn_id=asn_id,

@@ -280,6 +280,8 @@ class Runner:
         return store(products, compute) if products else []
 
     def _path(self, exposure: xr.Dataset, asn_id: str = "", name: str = "") -> Path:
+        if "file" in exposure.attrs:
+            return Path(exposure.attrs["file"])
         name = product_name(
             name or exposure.attrs["filename"],
             exposure.attrs["product"],

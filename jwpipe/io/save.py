@@ -10,6 +10,7 @@ import xarray as xr
 from jwpipe.exposure import ExposureError
 from jwpipe.io.fits_write import prepare_fits
 from jwpipe.io.names import product_name
+from jwpipe.io.persistence_file import STATE_PRODUCT, prepare_state
 from jwpipe.io.product import Pending, store, unwritable
 
 Format = Literal["fits", "zarr"]
@@ -39,11 +40,14 @@ def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> 
 
 def prepare(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Pending:
     """The product of ``save`` with everything but its pixels; `store` computes several of them in one graph."""
-    target = product_path(exposure, path, format=format)
+    state = exposure.attrs.get("product") == STATE_PRODUCT
+    target = Path(path) if state else product_path(exposure, path, format=format)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritable(target, error) from error
+    if state:
+        return prepare_state(exposure, target)
     if format == "zarr":
         from jwpipe.io.zarr import prepare_zarr
 

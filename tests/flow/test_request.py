@@ -69,8 +69,8 @@ def test_a_crds_file_may_hold_steps_of_other_modes(tmp_path):
     steps = [
         {"class": "jwst.jump.JumpStep", "name": "jump", "parameters": {"rejection_threshold": 7.0}},
         {
-            "class": "jwst.persistence.PersistenceStep",
-            "name": "persistence",
+            "class": "jwst.straylight.StraylightStep",
+            "name": "straylight",
             "parameters": {"x": 1},
         },
     ]
