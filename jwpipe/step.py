@@ -107,7 +107,7 @@ class Round:
 
     ``part(found, *arrays, *references)`` makes something small of a strip, ``merge(one, other)`` joins neighbours,
     the upper rows first, and ``finish(found, merged)`` gives what the next round finds as ``found``. ``integrations``
-    are the first one that is looked at, and the one after the last; the steps before must treat all alike.
+    are the first one that is looked at, and the one after the last.
     """
 
     part: Callable[..., Any]
@@ -153,6 +153,10 @@ class Step:
     ``settle(header, params)`` gives a step that takes the place of this one after that look, where flags of whole
     frames need the pixels once more; it is bound with this step's parameters and references.
     ``survey(references, header, params)`` says what the kernel must know of the whole exposure, or ``None``.
+    ``apart``: the kernel treats each integration by itself, so that it may get some of them at a time. Arrays
+    without integrations (``pixeldq``) must come out alike whichever they are, or be flags, which are joined.
+    ``numbered``: the kernel takes the keyword ``first``, to which the place of the first integration at hand among
+    those of the exposure is added (0 where ``keywords`` does not give it).
     """
 
     name: str
@@ -172,6 +176,8 @@ class Step:
     frames: Callable[[Header, Any], Callable[[np.ndarray], np.ndarray] | None] = _no_frames
     settle: Callable[[Header, Any], Step | None] = _settled
     survey: Callable[[References, Header, Any], Survey | None] = _no_survey
+    apart: bool = False
+    numbered: bool = False
 
     @property
     def reference_types(self) -> tuple[str, ...]:
@@ -190,6 +196,9 @@ class ExposureStep:
     """A step on whole lazy exposures: ``function(exposure, references, params) -> exposure``.
 
     ``needs(header)`` gives those of ``refs`` that an exposure needs, where that depends on what it is.
+    ``unsuitable`` and ``supplied`` are as those of a `Step`.
+    ``becomes(header)`` gives the header after the step, where it changes what later steps go by (the place on the
+    detector, the number of groups).
     """
 
     name: str
@@ -199,6 +208,9 @@ class ExposureStep:
     applies: Callable[[Header, Any], str] = _no_reason
     optional_types: frozenset[str] = field(default_factory=frozenset)
     needs: Callable[[Header], tuple[str, ...]] | None = None
+    unsuitable: Callable[[References, Header, Any], str] = _suits
+    supplied: Callable[[Any], dict[str, str]] = _nothing_supplied
+    becomes: Callable[[Header], Header] | None = None
 
     @property
     def reference_types(self) -> tuple[str, ...]:

@@ -74,8 +74,9 @@ def subtract_table(
     period: float,
     frame: float,
     integration: float,
+    first: int,
 ) -> np.ndarray:
-    """``sci`` (i, g, y, x) less a wave given clock by clock.
+    """``sci`` (i, g, y, x) of the integrations from ``first`` on, less a wave given clock by clock.
 
     ``frame`` and ``integration`` are the clocks from a frame or integration to the next.
     """
@@ -83,7 +84,7 @@ def subtract_table(
     corrected = np.empty_like(sci)
     for i in range(integrations):
         for g in range(groups):
-            since = i * integration + g * frame
+            since = (first + i) * integration + g * frame
             for y in range(rows):
                 level, before = 0.0, np.int64(-1)
                 for x in range(columns):

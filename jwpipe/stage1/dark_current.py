@@ -36,6 +36,8 @@ def subtract_dark(
     dark: np.ndarray,
     dark_dq: np.ndarray | None,
     average: float | np.ndarray = 0.0,
+    *,
+    first: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Subtract the dark of each group, and leave its average to ramp_fit, for the Poisson variance.
 
@@ -50,19 +52,21 @@ def subtract_dark(
         front (d, g, y, x) for each of the first integrations, the last for all that follow.
     average
         Average dark current, electron/s, of all pixels or each (y, x).
+    first
+        Place of the first integration at hand among those of the exposure, counted from 0.
     """
     flags = pixeldq if dark_dq is None else pixeldq | dark_dq
-    corrected = _subtract(sci, dark if dark.ndim == 4 else dark[np.newaxis])
+    corrected = _subtract(sci, dark if dark.ndim == 4 else dark[np.newaxis], first)
     everywhere = np.array(np.broadcast_to(average, pixeldq.shape), np.float32)
     return corrected, flags, everywhere
 
 
 @kernel
-def _subtract(sci: np.ndarray, dark: np.ndarray) -> np.ndarray:
+def _subtract(sci: np.ndarray, dark: np.ndarray, first: int) -> np.ndarray:
     integrations, groups, rows, columns = sci.shape
     corrected = np.empty_like(sci)
     for i in range(integrations):
-        level = dark[min(i, dark.shape[0] - 1)]
+        level = dark[min(first + i, dark.shape[0] - 1)]
         for g in range(groups):
             for y in range(rows):
                 for x in range(columns):
@@ -253,4 +257,6 @@ dark_current = Step(
     params=DarkCurrentParams,
     unsuitable=_unsuitable,
     prepare=_prepare,
+    apart=True,
+    numbered=True,
 )

@@ -71,4 +71,5 @@ dq_init = Step(
     refs=("mask.dq",),
     params=DqInitParams,
     prepare=_prepare,
+    apart=True,
 )

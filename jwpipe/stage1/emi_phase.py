@@ -41,10 +41,10 @@ class Table:
     values: np.ndarray
 
     def subtracted(self, sci: np.ndarray, clock: np.ndarray, first: int = 0) -> np.ndarray:
-        """Ramps (i, g, y, x) from the first integration on, less the wave; ``clock`` (y, x)."""
+        """Ramps (i, g, y, x) of the integrations from ``first`` on, less the wave; ``clock`` (y, x)."""
         period = period_clocks(self.frequency)
         arrays = read_only(sci, clock, self.values)
-        return subtract_table(*arrays, period, self.frame, self.integration)
+        return subtract_table(*arrays, period, self.frame, self.integration, first)
 
 
 @dataclass(frozen=True)

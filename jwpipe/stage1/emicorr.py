@@ -82,7 +82,9 @@ class EmiCorrParams(Params):
     skip: bool = Field(True, description="leave the step out")
 
 
-def subtract_waves(sci: np.ndarray, clock: np.ndarray, found: Any) -> tuple[np.ndarray]:
+def subtract_waves(
+    sci: np.ndarray, clock: np.ndarray, found: Any, *, first: int = 0
+) -> tuple[np.ndarray]:
     """Subtract the waves found, one after the other.
 
     Parameters
@@ -93,9 +95,11 @@ def subtract_waves(sci: np.ndarray, clock: np.ndarray, found: Any) -> tuple[np.n
         Clocks (y, x) since the frame began.
     found
         Waves of the survey: ``emi_fit.Fit`` or ``emi_phase.Table``.
+    first
+        Place of the first integration at hand among those of the exposure, counted from 0.
     """
     for wave in found:
-        sci = wave.subtracted(sci, clock)
+        sci = wave.subtracted(sci, clock, first)
     return (sci,)
 
 
@@ -231,4 +235,6 @@ emicorr = Step(
     supplied=_supplied,
     prepare=_prepare,
     survey=_survey,
+    apart=True,
+    numbered=True,
 )

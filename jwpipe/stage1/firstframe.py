@@ -68,4 +68,5 @@ firstframe = Step(
     params=FirstFrameParams,
     keywords=_keywords,
     applies=_applies,
+    apart=True,
 )

@@ -40,4 +40,5 @@ group_scale = Step(
     params=GroupScaleParams,
     keywords=_keywords,
     applies=_applies,
+    apart=True,
 )

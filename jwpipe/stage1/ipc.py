@@ -145,4 +145,5 @@ ipc = Step(
     params=IpcParams,
     halo=_halo,
     prepare=_prepare,
+    apart=True,
 )

@@ -35,4 +35,5 @@ lastframe = Step(
     writes=("groupdq",),
     params=LastFrameParams,
     applies=_applies,
+    apart=True,
 )

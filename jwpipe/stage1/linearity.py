@@ -303,4 +303,5 @@ linearity = Step(
     params=LinearityParams,
     keywords=_keywords,
     prepare=_prepare,
+    apart=True,
 )

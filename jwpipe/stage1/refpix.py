@@ -372,4 +372,5 @@ refpix = Step(
     keywords=_keywords,
     applies=_applies,
     border=Border(WIDTH, reference_levels, (*RAMP_LEVELS, *ZEROFRAME_LEVELS)),
+    apart=True,
 )

@@ -131,4 +131,5 @@ refpix_miri = Step(
         (("integration", "group", "parity", "output"), ("y",), ("x",)),
         sides=ENDS,
     ),
+    apart=True,
 )

@@ -101,4 +101,6 @@ reset = Step(
     keywords=_keywords,
     applies=_applies,
     prepare=_prepare,
+    apart=True,
+    numbered=True,
 )

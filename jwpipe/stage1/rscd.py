@@ -146,4 +146,6 @@ rscd = Step(
     unsuitable=_unsuitable,
     marks=_marks,
     prepare=_prepare,
+    apart=True,
+    numbered=True,
 )

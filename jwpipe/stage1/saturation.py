@@ -284,4 +284,5 @@ saturation = Step(
     params=SaturationParams,
     keywords=_keywords,
     halo=_halo,
+    apart=True,
 )

@@ -57,4 +57,5 @@ superbias = Step(
     writes=("sci", "pixeldq", "zeroframe?"),
     refs=("superbias.sci", "superbias.dq"),
     params=SuperbiasParams,
+    apart=True,
 )

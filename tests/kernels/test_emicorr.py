@@ -291,7 +291,7 @@ def test_tables_are_looked_up_clock_by_clock():
     sci = np.zeros((2, 2, 1, 2), np.float32)
     clock = np.array([[0, 5]])
     # A period of 8 clocks, 10 from frame to frame and 23 from integration to integration.
-    found = -subtract_table(sci, clock, table, 8.0, 10.0, 23.0)
+    found = -subtract_table(sci, clock, table, 8.0, 10.0, 23.0, 0)
     np.testing.assert_array_equal(found[:, :, 0], [[[0, 5], [2, 7]], [[7, 4], [1, 6]]])
 
 
