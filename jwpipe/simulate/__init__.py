@@ -5,10 +5,20 @@
 >>> made.uncal, made.references, made.sources
 """
 
-from jwpipe.simulate.instruments import Instrument
-from jwpipe.simulate.observation import Observation, observation
+from jwpipe.simulate.instruments import INSTRUMENTS, Instrument
+from jwpipe.simulate.observation import Observation, observation, references
 from jwpipe.simulate.ramps import Ramp, ramp
 from jwpipe.simulate.sky import Scene
 from jwpipe.simulate.truth import Truth
 
-__all__ = ["Instrument", "Observation", "Ramp", "Scene", "Truth", "observation", "ramp"]
+__all__ = [
+    "INSTRUMENTS",
+    "Instrument",
+    "Observation",
+    "Ramp",
+    "Scene",
+    "Truth",
+    "observation",
+    "ramp",
+    "references",
+]

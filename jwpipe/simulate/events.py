@@ -1,12 +1,14 @@
-"""What hits a detector from the side: cosmic rays and snowballs, each with a record."""
+"""What hits a detector from the side: cosmic rays, snowballs and showers, each with a record."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from jwpipe.simulate.instruments import PIXEL_AREA_CM2, Instrument, Readout, Subarray
+from jwpipe.simulate.detectors import PIXEL_AREA_CM2, Subarray
+from jwpipe.simulate.instruments import Instrument, Readout
 
 HIT = np.dtype(
     [("integration", "i4"), ("frame", "i4"), ("y", "i4"), ("x", "i4"), ("electrons", "f4"), ("event", "i4")]
@@ -17,6 +19,12 @@ SNOWBALL = np.dtype(
     [("integration", "i4"), ("frame", "i4"), ("y", "f4"), ("x", "f4"), ("core", "f4"), ("halo", "f4")]
 )  # fmt: skip
 """A snowball: its middle, the radius (pixels) that saturates and the one that the halo reaches."""
+
+SHOWER = np.dtype(
+    [("integration", "i4"), ("frame", "i4"), ("y", "f4"), ("x", "f4"), ("major", "f4"), ("minor", "f4"),
+     ("angle", "f4"), ("electrons", "f4")]
+)  # fmt: skip
+"""A shower: faint light in a Gaussian ellipse, its middle, scales (pixels), angle from x to y, and height."""
 
 _THICKNESS = 0.3
 _ELECTRONS_PER_PIXEL_LENGTH = 9000.0
@@ -101,13 +109,69 @@ def snowball_charge(ball: np.void, region: Subarray) -> tuple[tuple[slice, slice
     return box, (core + halo).astype(np.float32)
 
 
+def showers(
+    rng: np.random.Generator, region: Subarray, timing: Readout, integration: int, rate: float
+) -> np.ndarray:
+    """Showers (dtype ``SHOWER``) of one integration."""
+    exposure = region.nx * region.ny * PIXEL_AREA_CM2 * timing.frames * timing.frame_time
+    count = int(rng.poisson(rate * exposure))
+    found = np.zeros(count, SHOWER)
+    found["integration"] = integration
+    found["frame"] = rng.integers(0, timing.frames, count)
+    found["y"], found["x"] = rng.uniform(0, region.ny, count), rng.uniform(0, region.nx, count)
+    found["major"] = rng.uniform(14.0, 30.0, count)
+    found["minor"] = found["major"] * rng.uniform(0.5, 1.0, count)
+    found["angle"] = rng.uniform(0.0, math.pi, count)
+    found["electrons"] = rng.uniform(100.0, 300.0, count)
+    return found
+
+
+def shower_charge(shower: np.void, region: Subarray) -> np.ndarray:
+    """Electrons (ny, nx) that a shower leaves."""
+    y, x = np.ogrid[: region.ny, : region.nx]
+    dy, dx = y - shower["y"], x - shower["x"]
+    cosine, sine = math.cos(shower["angle"]), math.sin(shower["angle"])
+    along, across = dx * cosine + dy * sine, dy * cosine - dx * sine
+    radius = (along / shower["major"]) ** 2 + (across / shower["minor"]) ** 2
+    return np.asarray(shower["electrons"] * np.exp(-radius), np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Strikes:
+    """What strikes in one integration: records of dtype ``HIT``, ``SNOWBALL`` and ``SHOWER``."""
+
+    rays: np.ndarray
+    snowballs: np.ndarray
+    showers: np.ndarray
+
+    def add(self, charge: np.ndarray, before: int, frame: int, region: Subarray) -> None:
+        """Add to ``charge`` (ny, nx; electrons) what struck after frame ``before`` and up to ``frame``."""
+        now = self.rays[_between(self.rays, before, frame)]
+        np.add.at(charge, (now["y"], now["x"]), now["electrons"])
+        for ball in self.snowballs[_between(self.snowballs, before, frame)]:
+            box, electrons = snowball_charge(ball, region)
+            charge[box] += electrons
+        for shower in self.showers[_between(self.showers, before, frame)]:
+            charge += shower_charge(shower, region)
+
+
+def _between(events: np.ndarray, before: int, frame: int) -> np.ndarray:
+    return (events["frame"] > before) & (events["frame"] <= frame)
+
+
 def strikes(
     rng: np.random.Generator,
     region: Subarray,
     timing: Readout,
     instrument: Instrument,
     integration: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Cosmic ray hits and snowballs of one integration."""
-    rays = cosmic_rays(rng, region, timing, integration, instrument.cosmic_ray_rate)
-    return rays, snowballs(rng, region, timing, integration, instrument.snowball_rate)
+    pixel_cm2: float = PIXEL_AREA_CM2,
+) -> Strikes:
+    """What strikes in one integration on pixels of the area ``pixel_cm2``."""
+    larger = pixel_cm2 / PIXEL_AREA_CM2
+    where = rng, region, timing, integration
+    return Strikes(
+        cosmic_rays(*where, instrument.cosmic_ray_rate * larger),
+        snowballs(*where, instrument.snowball_rate * larger),
+        showers(*where, instrument.shower_rate * larger),
+    )

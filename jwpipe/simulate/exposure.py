@@ -11,8 +11,10 @@ import numpy as np
 
 from jwpipe.io.asdf_tree import write_tree
 from jwpipe.simulate import fitsfile
+from jwpipe.simulate.camera import Camera
 from jwpipe.simulate.geometry import Optics, Pointing, attitude, pointing_at, to_sky
-from jwpipe.simulate.readout import Camera, Raw
+from jwpipe.simulate.irs2 import NORMAL, REFERENCE
+from jwpipe.simulate.readout import Raw
 
 PROGRAM, OBSERVATION, VISIT = "90210", "001", "001"
 FIRST_MJD = 60400.0
@@ -77,14 +79,21 @@ def write_uncal(folder: Path, shot: Shot, raw: Raw) -> Path:
     primary, science = primary_keywords(shot), science_keywords(shot)
     tree = write_tree("Level1bModel", {"PRIMARY": primary, "SCI": science}, {}, [])
     content = np.frombuffer(tree, np.uint8)
-    parts = [
-        fitsfile.primary(primary),
-        fitsfile.image("SCI", raw.sci, science),
-        fitsfile.image("ZEROFRAME", raw.zeroframe),
+    parts = [fitsfile.primary(primary), fitsfile.image("SCI", raw.sci, science)]
+    if _keeps_zeroframe(shot):
+        parts.append(fitsfile.image("ZEROFRAME", raw.zeroframe))
+    if raw.reference_output.size:
+        parts.append(fitsfile.image("REFOUT", raw.reference_output))
+    parts += [
         fitsfile.table("INT_TIMES", integration_times(shot)),
         fitsfile.table("ASDF", np.array([(content,)], [("ASDF_METADATA", "u1", content.shape)])),
     ]
     return fitsfile.write(path, parts)
+
+
+def _keeps_zeroframe(shot: Shot) -> bool:
+    """Whether the first frame of each integration is kept, as NIRCam and NIRISS do."""
+    return shot.camera.detector.instrument in ("NIRCAM", "NIRISS")
 
 
 def integration_times(shot: Shot) -> np.ndarray:
@@ -184,29 +193,26 @@ def _target(shot: Shot) -> dict[str, Any]:
 
 def _configuration(shot: Shot) -> dict[str, Any]:
     detector = shot.camera.detector
-    return {
-        "INSTRUME": "NIRCAM",
-        "DETECTOR": detector.name,
-        "MODULE": detector.module,
-        "CHANNEL": detector.channel,
-        "FILTER": shot.optics.filter.name,
-        "PUPIL": "CLEAR",
-    }
+    words = {"INSTRUME": detector.instrument, "DETECTOR": detector.name}
+    if detector.module:
+        words |= {"MODULE": detector.module, "CHANNEL": detector.channel}
+    return words if detector.instrument == "FGS" else words | shot.optics.filter.wheels
 
 
 def _exposure(shot: Shot) -> dict[str, Any]:
     timing = shot.camera.timing
-    return {
+    between = {"NRS_NORM": NORMAL, "NRS_REF": REFERENCE} if shot.camera.irs2 else {}
+    return between | {
         "EXPCOUNT": shot.dither.number,
         "EXPRIPAR": "PRIME",
-        "EXP_TYPE": "NRC_IMAGE",
+        "EXP_TYPE": shot.optics.filter.exp_type,
         "EXPSTART": shot.start,
         "EXPMID": (shot.start + shot.end) / 2,
         "EXPEND": shot.end,
         "READPATT": timing.pattern,
         "EXSEGNUM": 1,
         "EXSEGTOT": 1,
-        "NOUTPUTS": shot.camera.region.outputs,
+        "NOUTPUTS": shot.camera.outputs,
         "NINTS": timing.nints,
         "INTSTART": 1,
         "INTEND": timing.nints,
@@ -216,7 +222,7 @@ def _exposure(shot: Shot) -> dict[str, Any]:
         "GROUPGAP": timing.groupgap,
         "DRPFRMS1": 0,
         "DRPFRMS3": 0,
-        "NSAMPLES": 1,
+        "NSAMPLES": 9 if timing.pattern.startswith("SLOW") else 1,
     }
 
 
@@ -233,7 +239,7 @@ def _timing(shot: Shot) -> dict[str, Any]:
         "DURATION": shot.integration_seconds * timing.nints,
         "NRSTSTRT": 1,
         "NRESETS": 1,
-        "ZEROFRAM": True,
+        "ZEROFRAM": _keeps_zeroframe(shot),
         "DATAPROB": False,
     }
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from jwpipe.simulate.instruments import FRAME_SIDE, Detector, Filter, Subarray
+from jwpipe.simulate.detectors import FRAME_SIDE, Detector, Subarray
+from jwpipe.simulate.instruments import Filter
 
 _ARCSEC = math.radians(1.0 / 3600.0)
 _MIDDLE = (FRAME_SIDE - 1) / 2.0

@@ -1,146 +1,27 @@
-"""Facts about instruments: detectors, subarrays, read patterns, filters; and the knobs of the simulation.
-
-A detector's geometry is the second-order part of its published distortion: V2 and V3 (arcsec) as polynomials in
-``u = (x - 1023.5) / 1024`` and ``v = (y - 1023.5) / 1024`` with 0-based pixels, terms ``1 u v u^2 uv v^2``.
-Another instrument is added by adding its rows to the tables here.
-"""
+"""How instruments are used, and the knobs of the simulation: read patterns, filters, and the behaviour of detectors."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-
-FRAME_SIDE = 2048
-REFERENCE_BORDER = 4
-SAMPLE_TIME = 1e-5
-LINE_OVERHEAD = 12
-PIXEL_AREA_CM2 = 18e-4**2
-
-
-@dataclass(frozen=True)
-class Detector:
-    """One detector: where it is in the focal plane, how it is read, and its typical electronics."""
-
-    name: str
-    module: str
-    channel: str
-    fast_axis: int
-    slow_axis: int
-    v2: tuple[float, ...]
-    v3: tuple[float, ...]
-    gain: float
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """V2 and V3 of the detector's centre, arcsec."""
-        return self.v2[0], self.v3[0]
-
-    @property
-    def pixel_scale(self) -> float:
-        """Side of a square pixel of the nominal area, arcsec."""
-        determinant = self.v2[1] * self.v3[2] - self.v2[2] * self.v3[1]
-        return math.sqrt(abs(determinant)) / 1024.0
-
-    @property
-    def pixel_area_sr(self) -> float:
-        """Nominal pixel area, steradians."""
-        return math.radians(self.pixel_scale / 3600.0) ** 2
-
-
-def _nircam(name: str, direction: int, v2: tuple[float, ...], v3: tuple[float, ...]) -> Detector:
-    long = name.endswith("LONG")
-    channel, gain = ("LONG", 1.82) if long else ("SHORT", 2.05)
-    return Detector(name, name[3], channel, direction, -2 * direction, v2, v3, gain)
-
-
-_NIRCAM = (
-    _nircam("NRCA1", -1, (120.52524, -31.89654, -0.31656, -0.00234, 0.21811, 0.03829),
-            (-527.54289, -0.28598, 32.08364, 0.06897, 0.04239, -0.15087)),
-    _nircam("NRCA2", 1, (119.58889, -31.4841, -0.12001, -0.00255, 0.1707, 0.03571),
-            (-459.86351, -0.15393, 31.58588, 0.0894, 0.03967, -0.08467)),
-    _nircam("NRCA3", -1, (51.88581, -32.04483, 0.15561, -0.06648, 0.22108, 0.01262),
-            (-527.95252, 0.0163, 32.22089, 0.06894, 0.0844, -0.15298)),
-    _nircam("NRCA4", 1, (52.19479, -31.62695, 0.04828, -0.06493, 0.17233, 0.01409),
-            (-459.97271, 0.02351, 31.71568, 0.08985, 0.08269, -0.08532)),
-    _nircam("NRCALONG", -1, (86.03907, -64.38693, -0.08134, -0.12679, 0.76361, 0.10278),
-            (-493.38558, -0.17877, 64.69488, 0.32469, 0.24235, -0.44663)),
-    _nircam("NRCB1", 1, (-120.96931, -31.47586, 0.20088, 0.00372, 0.16911, -0.03597),
-            (-457.78899, 0.23606, 31.57895, 0.08997, -0.04077, -0.08237)),
-    _nircam("NRCB2", -1, (-121.15447, -31.88368, 0.48235, 0.00537, 0.21579, -0.03859),
-            (-525.47791, 0.4582, 32.06732, 0.06955, -0.04613, -0.14812)),
-    _nircam("NRCB3", 1, (-53.14018, -31.62301, -0.2407, 0.06538, 0.17169, -0.01246),
-            (-457.82198, -0.22147, 31.7103, 0.09117, -0.0817, -0.08342)),
-    _nircam("NRCB4", -1, (-52.84593, -32.03832, -0.17971, 0.06757, 0.21983, -0.01209),
-            (-525.72911, -0.042, 32.2065, 0.06962, -0.08466, -0.15061)),
-    _nircam("NRCBLONG", 1, (-89.59643, -64.49195, 0.00687, 0.1203, 0.7607, -0.10344),
-            (-491.47424, 0.09847, 64.79636, 0.32884, -0.23702, -0.43973)),
-)  # fmt: skip
-DETECTORS = {detector.name: detector for detector in _NIRCAM}
-_MODULE_CENTRE = {"A": DETECTORS["NRCALONG"].centre, "B": DETECTORS["NRCBLONG"].centre}
-
-
-@dataclass(frozen=True)
-class Subarray:
-    """The part of a detector that is read: first pixel (0-based) and size in the science frame."""
-
-    name: str
-    x0: int
-    y0: int
-    nx: int
-    ny: int
-
-    @property
-    def outputs(self) -> int:
-        """Amplifiers in use: four for the full frame, else one."""
-        return 4 if self.nx == FRAME_SIDE else 1
-
-    @property
-    def frame_time(self) -> float:
-        """Seconds to read one frame: lines have 12 clocks of overhead, frames one or two extra lines."""
-        extra = 1 if self.outputs == 4 else 2
-        line = self.nx // self.outputs + LINE_OVERHEAD
-        return line * (self.ny + extra) * SAMPLE_TIME
-
-
-_EXTENDED = {"SUB640": 640, "SUB320": 320, "SUB160": 160}
-_POINT = {"SUB400P": 400, "SUB160P": 160, "SUB64P": 64}
-
-
-def subarray(detector: Detector, name: str, size: int | None = None) -> Subarray:
-    """The subarray ``name`` of ``detector``, or with ``size`` a square one of that side at the same place.
-
-    ``SUB640``, ``SUB320`` and ``SUB160`` lie in the corner next to the middle of the module and share reference
-    pixels on two edges; on the long-wave detectors they lie in the middle and have none. ``SUB400P``, ``SUB160P``
-    and ``SUB64P`` lie in the upper right corner. A size of its own is named ``GENERIC``.
-    """
-    if name == "FULL" and size is None:
-        return Subarray("FULL", 0, 0, FRAME_SIDE, FRAME_SIDE)
-    if name not in {"FULL", *_EXTENDED, *_POINT}:
-        known = ", ".join(["FULL", *_EXTENDED, *_POINT])
-        raise ValueError(f"unknown subarray {name!r}; known ones: {known}")
-    side = size or {**_EXTENDED, **_POINT}[name]
-    if not 8 <= side <= FRAME_SIDE:
-        raise ValueError(f"a subarray of {side} pixels does not fit a detector of {FRAME_SIDE}")
-    label = name if size is None else "GENERIC"
-    if name in _POINT:
-        return Subarray(label, FRAME_SIDE - side, FRAME_SIDE - side, side, side)
-    x0, y0 = _inner_corner(detector, side)
-    return Subarray(label, x0, y0, side, side)
-
-
-def _inner_corner(detector: Detector, side: int) -> tuple[int, int]:
-    """First pixel of the square next to the module's middle (x runs against V2, y along V3)."""
-    far = FRAME_SIDE - side
-    if detector.channel == "LONG":
-        return far // 2, far // 2
-    v2, v3 = _MODULE_CENTRE[detector.module]
-    return (far if v2 < detector.centre[0] else 0), (far if v3 > detector.centre[1] else 0)
-
 
 READ_PATTERNS = {
     "RAPID": (1, 0), "BRIGHT1": (1, 1), "BRIGHT2": (2, 0), "SHALLOW2": (2, 3), "SHALLOW4": (4, 1),
     "MEDIUM2": (2, 8), "MEDIUM8": (8, 2), "DEEP2": (2, 18), "DEEP8": (8, 12),
+    "NISRAPID": (1, 0), "NIS": (4, 0), "NRSRAPID": (1, 0), "NRS": (4, 0), "NRSIRS2RAPID": (1, 0), "NRSIRS2": (5, 0),
+    "FGSRAPID": (1, 0), "FGS": (2, 0), "FASTR1": (1, 0), "FAST": (1, 0), "SLOWR1": (1, 0), "SLOW": (1, 0),
 }  # fmt: skip
+"""Frames averaged into a group and frames dropped between groups, by read pattern; the names tell the instrument."""
+
+
+_PATTERNS = {"NIRISS": ("NIS",), "NIRSPEC": ("NRS",), "FGS": ("FGS",), "MIRI": ("FAST", "SLOW")}
+
+
+def patterns(instrument: str) -> list[str]:
+    """The names of the read patterns of an instrument."""
+    if instrument in _PATTERNS:
+        return [name for name in READ_PATTERNS if name.startswith(_PATTERNS[instrument])]
+    others = tuple(prefix for each in _PATTERNS.values() for prefix in each)
+    return [name for name in READ_PATTERNS if not name.startswith(others)]
 
 
 @dataclass(frozen=True)
@@ -182,7 +63,11 @@ def readout(pattern: str, ngroups: int, nints: int, frame_time: float) -> Readou
 
 @dataclass(frozen=True)
 class Filter:
-    """A filter: band (micron), brightness of 1 DN/s (MJy/sr), AB - Vega magnitude, image shift (pixels)."""
+    """A filter, or another way to look: what light it passes, the exposure type, the keywords of the wheels.
+
+    The band is in micron, ``photmjsr`` the brightness of 1 DN/s (MJy/sr), ``ab_vega`` the AB less the Vega magnitude,
+    ``offset`` the image's shift (pixels). Where ``wavelength`` is 0 light is dispersed, and the detector sees spectra (``spectra.py``).
+    """
 
     name: str
     channel: str
@@ -191,6 +76,18 @@ class Filter:
     photmjsr: float
     ab_vega: float
     offset: tuple[float, float]
+    exp_type: str = "NRC_IMAGE"
+    words: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def dispersed(self) -> bool:
+        """Whether spectra fall on the detector."""
+        return self.wavelength == 0.0
+
+    @property
+    def wheels(self) -> dict[str, str]:
+        """The keywords that say what light passes."""
+        return dict(self.words) or {"FILTER": self.name, "PUPIL": "CLEAR"}
 
 
 _FILTERS = (
@@ -203,16 +100,56 @@ _FILTERS = (
     Filter("F444W", "LONG", 4.421, 1.024, 0.44, 3.242, (-0.09, -0.07)),
 )
 FILTERS = {item.name: item for item in _FILTERS}
+"""NIRCam's filters."""
+
+
+def _band(name: str, kind: str, light: tuple[float, float, float, float], **words: str) -> Filter:
+    """A filter of another instrument: name, exposure type, the four numbers of its light, keywords."""
+    return Filter(name, "", *light, (0.0, 0.0), kind, tuple(words.items()))
+
+
+_SPECTRA = (0.0, 0.0, 1.0, 0.0)
+_OTHER_FILTERS = {
+    "NIRISS": (
+        _band("F115W", "NIS_IMAGE", (1.150, 0.227, 0.65, 0.79), FILTER="CLEAR", PUPIL="F115W"),
+        _band("F200W", "NIS_IMAGE", (1.993, 0.463, 0.60, 1.71), FILTER="CLEAR", PUPIL="F200W"),
+        _band("F480M", "NIS_IMAGE", (4.813, 0.298, 0.95, 3.43), FILTER="F480M", PUPIL="CLEARP"),
+        _band("NRM", "NIS_AMI", (4.813, 0.298, 6.30, 3.43), FILTER="F480M", PUPIL="NRM"),
+        _band("SOSS", "NIS_SOSS", _SPECTRA, FILTER="CLEAR", PUPIL="GR700XD"),
+    ),
+    "MIRI": (
+        _band("F560W", "MIR_IMAGE", (5.635, 1.00, 0.40, 3.90), FILTER="F560W"),
+        _band("F770W", "MIR_IMAGE", (7.639, 1.95, 0.30, 4.50), FILTER="F770W"),
+        _band("F1500W", "MIR_IMAGE", (15.06, 2.92, 0.35, 5.90), FILTER="F1500W"),
+        _band("P750L", "MIR_LRS-SLITLESS", _SPECTRA, FILTER="P750L"),
+        _band("SHORT", "MIR_MRS", _SPECTRA, BAND="SHORT", CHANNEL="12"),
+    ),
+    "NIRSPEC": (
+        _band("F100LP", "NRS_FIXEDSLIT", _SPECTRA, FILTER="F100LP", GRATING="G140M", FXD_SLIT="S200A1"),
+        _band("CLEAR", "NRS_BRIGHTOBJ", _SPECTRA, FILTER="CLEAR", GRATING="PRISM", FXD_SLIT="S1600A1"),
+    ),
+    "FGS": (_band("OPEN", "FGS_IMAGE", (2.500, 3.00, 0.35, 2.00)),),
+}  # fmt: skip
+BANDS = {"NIRCAM": FILTERS} | {
+    instrument: {band.name: band for band in bands} for instrument, bands in _OTHER_FILTERS.items()
+}
+"""Filters by instrument and name."""
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """Knobs of the detectors' behaviour; DN are those of the raw data.
+    """Knobs of the detectors' behaviour; DN are those of the raw data. ``INSTRUMENTS`` has a row for each instrument.
 
     ``read_noise`` is that of one frame; ``amplifier_drift`` and ``odd_even_drift`` are the offsets that each
     amplifier takes from group to group; ``one_over_f`` is the rms of the 1/f noise in one frame; ``reset_noise`` the
-    scatter of the pedestal from integration to integration; ``cosmic_ray_rate`` counts hits on 1 cm^2 in 1 s and
-    ``snowball_rate`` those that saturate a disc of pixels.
+    scatter of the pedestal from integration to integration; ``reset_anomaly`` what the reset leaves in the first
+    frame; ``cosmic_ray_rate`` counts hits on 1 cm^2 in 1 s, ``snowball_rate`` those that saturate a disc of pixels
+    and ``shower_rate`` those that light a wide ellipse faintly.
+
+    Of MIRI alone: the reset's anomaly comes down in ``reset_groups`` groups and is smaller after the first
+    integration; ``first_frame`` and ``last_frame`` are DN on top of these frames; ``decay`` DN come down in the first
+    groups after the first integration (rscd); ``dark_growth`` is the share by which the dark current grows after the
+    first; interference is a sine of ``emi`` DN, ``emi_hz`` and ``emi_phase`` (of a whole turn) at the first sample.
     """
 
     bias: float = 12000.0
@@ -232,6 +169,29 @@ class Instrument:
     ipc: float = 0.0
     cosmic_ray_rate: float = 5.0
     snowball_rate: float = 0.004
+    shower_rate: float = 0.0
     pointing_error_mas: float = 6.0
     roll_error_arcsec: float = 2.0
     velocity_aberration: float = 1.00005
+    reset_groups: float = 2.0
+    first_frame: float = 0.0
+    last_frame: float = 0.0
+    decay: float = 0.0
+    dark_growth: float = 0.0
+    emi: float = 0.0
+    emi_hz: float = 10.039216
+    emi_phase: float = 0.3
+
+
+INSTRUMENTS = {
+    "NIRCAM": Instrument(),
+    "NIRISS": Instrument(bias=11000.0, read_noise=5.1, dark_current=0.012),
+    "NIRSPEC": Instrument(bias=9000.0, read_noise=6.0, dark_current=0.008, full_well=50000.0, one_over_f=3.0,
+                          amplifier_drift=5.0),
+    "FGS": Instrument(bias=10500.0, read_noise=6.5, dark_current=0.010, one_over_f=2.0),
+    "MIRI": Instrument(bias=9500.0, read_noise=5.5, reset_noise=9.0, amplifier_drift=0.6, odd_even_drift=0.4,
+                       one_over_f=0.0, dark_current=0.08, reset_anomaly=18.0, full_well=46000.0, nonlinearity=1.2,
+                       cosmic_ray_rate=4.0, snowball_rate=0.0, first_frame=-40.0, last_frame=-12.0, decay=10.0,
+                       dark_growth=0.15),
+}  # fmt: skip
+"""How the detectors of each instrument behave, where nothing else is asked for."""

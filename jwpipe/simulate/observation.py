@@ -5,29 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jwpipe.simulate.camera import Camera
 from jwpipe.simulate.chance import generator
+from jwpipe.simulate.detectors import DETECTORS, Detector, subarray
 from jwpipe.simulate.exposure import Dither, Shot, commanded_attitude, write_uncal
 from jwpipe.simulate.geometry import Optics, Pointing, attitude, pointing_at
-from jwpipe.simulate.instruments import (
-    DETECTORS,
-    FILTERS,
-    Detector,
-    Instrument,
-    readout,
-    subarray,
-)
+from jwpipe.simulate.instruments import BANDS, INSTRUMENTS, Instrument, patterns, readout
 from jwpipe.simulate.pixels import Pixels, pixels
-from jwpipe.simulate.readout import Camera, expose
+from jwpipe.simulate.readout import Raw, expose
 from jwpipe.simulate.references import write_references
 from jwpipe.simulate.shared_references import write_shared_references
 from jwpipe.simulate.sky import Scene, View, catalogue
+from jwpipe.simulate.spectra import spectra
 from jwpipe.simulate.truth import Truth, write_catalogue, write_truth
 
 _PATTERN = ((-0.38, -0.5), (0.14, -0.17), (-0.13, 0.19), (0.37, 0.5), (0.45, -0.42), (-0.47, 0.40),
@@ -36,7 +32,6 @@ _FIELD_MARGIN = 1.0
 _GAP = 5.0
 _SMALL_STEPS = 1.7
 _SCENE = Scene()
-_INSTRUMENT = Instrument()
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def observation(
     nints: int = 1,
     filter: str = "F200W",
     scene: Scene = _SCENE,
-    instrument: Instrument = _INSTRUMENT,
+    instrument: Instrument | None = None,
     full_references: bool = False,
     seed: int = 1,
 ) -> Observation:
@@ -94,14 +89,18 @@ def observation(
     Parameters
     ----------
     detectors
-        NIRCam detectors, all of the filter's channel; they see the same scene in each dither.
+        Detectors of one instrument, NIRCam's all of the filter's channel; they see the same scene in each dither.
     dithers
         Number of exposures in a pattern made for the field, or their offsets (arcsec along the detectors' x, y).
     subarray, size
-        A subarray by name (``FULL``, ``SUB640``, ``SUB320``, ``SUB160``, ``SUB400P``, ``SUB160P``, ``SUB64P``), or
-        with ``size`` a square of that many pixels in the same place.
+        A subarray by name (``FULL``; NIRCam ``SUB640``, ``SUB320``, ``SUB160``, ``SUB400P``, ``SUB160P``, ``SUB64P``;
+        those of the others are in ``detectors.py``), or with ``size`` a square of that many pixels in the same place.
     readpatt, ngroups, nints
         Read pattern, groups in an integration, integrations in an exposure.
+    filter
+        A filter, or a name of ``BANDS`` that disperses light: then detectors see spectra and not the scene.
+    scene, instrument
+        What is on the sky, and how the detectors behave: by default the instrument's row of ``INSTRUMENTS``.
     full_references
         Make pixel references of the full frame, to be cut, instead of the subarray's own.
     seed
@@ -114,7 +113,13 @@ def observation(
     """
     mode = _Mode(subarray, size, readpatt, ngroups, nints)
     views = [_optics(name, filter) for name in detectors]
+    if len({optics.detector.instrument for optics in views}) > 1:
+        raise ValueError(f"{', '.join(detectors)} are detectors of several instruments; give one's")
     cameras = [mode.camera(optics.detector, instrument) for optics in views]
+    if views[0].filter.dispersed:
+        scene = replace(
+            scene, star_density=0.0, bright_density=0.0, galaxy_density=0.0, spiral_density=0.0
+        )
     plan = _Plan(tuple(zip(views, cameras, strict=True)), scene, _offsets(dithers, cameras), seed)
     root = Path(folder)
     sources = plan.sources()
@@ -153,10 +158,16 @@ class _Mode:
     ngroups: int
     nints: int
 
-    def camera(self, detector: Detector, instrument: Instrument) -> Camera:
+    def camera(self, detector: Detector, instrument: Instrument | None) -> Camera:
+        known = patterns(detector.instrument)
+        if self.readpatt not in known:
+            raise ValueError(
+                f"unknown read pattern {self.readpatt!r}; known ones: {', '.join(known)}"
+            )
         region = subarray(detector, self.subarray, self.size)
-        timing = readout(self.readpatt, self.ngroups, self.nints, region.frame_time)
-        return Camera(detector, region, timing, instrument)
+        frame_time = detector.frame_time(region, self.readpatt)
+        timing = readout(self.readpatt, self.ngroups, self.nints, frame_time)
+        return Camera(detector, region, timing, instrument or INSTRUMENTS[detector.instrument])
 
 
 @dataclass(frozen=True)
@@ -249,48 +260,89 @@ def _simulate(
         told, actual = plan.attitudes(dither, camera.instrument)
         shot = Shot(camera, optics, dither, told, plan.target)
         places = view.positions(actual, camera.instrument.velocity_aberration, shot.pointing)
-        rate = _rate(view, true, plan.scene, actual, places)
+        rate = _rate(view, true, plan, actual, places)
         raw = expose(rate, true, camera, plan.seed, shot.name)
         part.uncal.append(write_uncal(root / "uncal", shot, raw))
-        timing = camera.timing
-        known = Truth(
-            rate=rate,
-            hits=raw.hits,
-            snowballs=raw.snowballs,
-            x=places[0],
-            y=places[1],
-            commanded=told,
-            true=actual,
-            nframes=timing.nframes,
-            stride=timing.stride,
-            seconds=timing.frames * timing.frame_time,
-        )
+        known = _truth(camera, raw, rate, places, told, actual)
         part.truth[shot.name] = write_truth(root / "truth", shot.name, known)
     return part
 
 
+def _truth(
+    camera: Camera,
+    raw: Raw,
+    rate: np.ndarray,
+    places: np.ndarray,
+    told: np.ndarray,
+    actual: np.ndarray,
+) -> Truth:
+    timing = camera.timing
+    return Truth(
+        rate=rate,
+        hits=raw.hits,
+        snowballs=raw.snowballs,
+        showers=raw.showers,
+        x=places[0],
+        y=places[1],
+        commanded=told,
+        true=actual,
+        nframes=timing.nframes,
+        stride=timing.stride,
+        seconds=timing.frames * timing.frame_time,
+    )
+
+
 def _rate(
-    view: View, true: Pixels, scene: Scene, actual: np.ndarray, places: np.ndarray
+    view: View, true: Pixels, plan: _Plan, actual: np.ndarray, places: np.ndarray
 ) -> np.ndarray:
     """Count rate (ny, nx) of the light, DN/s.
 
     ``response`` is to uniform light and so holds the pixels' area; a source's light does not spread with the area.
     """
     optics = view.optics
+    if optics.filter.dispersed:
+        light = spectra(optics.detector, view.region, plan.seed)
+        return np.asarray(true.response * light, np.float32)
     per_jansky = 1e-6 / (optics.filter.photmjsr * optics.detector.pixel_area_sr)
     stars = view.light(actual, places) * (per_jansky / true.area)
-    sky = scene.background / optics.filter.photmjsr
+    sky = plan.scene.background / optics.filter.photmjsr
     return (true.response * (sky + stars)).astype(np.float32)
+
+
+def references(
+    folder: str | Path,
+    *,
+    detector: str,
+    subarray: str,
+    readpatt: str,
+    ngroups: int,
+    nints: int = 1,
+    size: int | None = None,
+    filter: str,
+    instrument: Instrument | None = None,
+    full: bool = False,
+) -> dict[str, Path]:
+    """Write the reference files of a detector into ``folder``, without any exposure; paths by type.
+
+    They are those of an exposure with these arguments, by ``observation``, and fit any of the same shape.
+    """
+    optics = _optics(detector, filter)
+    mode = _Mode(subarray, size, readpatt, ngroups, nints)
+    camera = mode.camera(optics.detector, instrument)
+    true = pixels(optics, camera.region, camera.instrument)
+    return write_references(Path(folder), optics, camera, true, full=full)
 
 
 def _optics(name: str, band: str) -> Optics:
     if name not in DETECTORS:
         raise ValueError(f"unknown detector {name!r}; known ones: {', '.join(DETECTORS)}")
-    if band not in FILTERS:
-        raise ValueError(f"unknown filter {band!r}; known ones: {', '.join(FILTERS)}")
-    detector, chosen = DETECTORS[name], FILTERS[band]
+    detector = DETECTORS[name]
+    bands = BANDS[detector.instrument]
+    if band not in bands:
+        raise ValueError(f"unknown filter {band!r}; known ones: {', '.join(bands)}")
+    chosen = bands[band]
     if detector.channel != chosen.channel:
-        fitting = [f.name for f in FILTERS.values() if f.channel == detector.channel]
+        fitting = [f.name for f in bands.values() if f.channel == detector.channel]
         raise ValueError(
             f"{name} does not see through {band}; its filters are {', '.join(fitting)}"
         )

@@ -8,8 +8,9 @@ import numpy as np
 
 from jwpipe.dq import Pixel
 from jwpipe.simulate.chance import key, normal_field, uniform_field
+from jwpipe.simulate.detectors import FRAME_SIDE, REFERENCE_BORDER, Detector, Subarray
 from jwpipe.simulate.geometry import Optics
-from jwpipe.simulate.instruments import FRAME_SIDE, REFERENCE_BORDER, Instrument, Subarray
+from jwpipe.simulate.instruments import Instrument
 
 NONLINEARITY = (9.0e-7, 2.5e-12, 5.0e-17)
 """Coefficients of M^2, M^3, M^4 that turn measured DN into linear DN, for a pixel of factor 1."""
@@ -73,14 +74,14 @@ def pixels(optics: Optics, region: Subarray, instrument: Instrument) -> Pixels:
     detector = optics.detector
     draw = fields(detector.name, region)
     y, x = np.ogrid[region.y0 : region.y0 + region.ny, region.x0 : region.x0 + region.nx]
-    sensitive = _sensitive(x, y)
+    sensitive = _sensitive(detector, x, y)
     area = optics.relative_area(region)
     dark, dq = _dark_and_defects(draw, instrument, sensitive)
     response = area * _quantum_efficiency(draw, x, y, instrument.flat_rms)
     response[(dq & np.uint32(Pixel.DEAD)) > 0] = 0.0
     curvature = instrument.nonlinearity * (1.0 + 0.05 * draw.normal("curvature"))
     return Pixels(
-        bias=_bias(draw, x, y, instrument.bias),
+        bias=_bias(draw, detector, x, y, instrument.bias),
         gain=(detector.gain * (1.0 + 0.01 * draw.normal("gain"))).astype(np.float32),
         read_noise=(instrument.read_noise * np.exp(0.12 * draw.normal("read noise"))).astype(
             np.float32
@@ -97,16 +98,28 @@ def pixels(optics: Optics, region: Subarray, instrument: Instrument) -> Pixels:
     )
 
 
-def _sensitive(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    low, high = REFERENCE_BORDER, FRAME_SIDE - REFERENCE_BORDER
-    return (x >= low) & (x < high) & (y >= low) & (y < high)
+def _sensitive(detector: Detector, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pixels that see light: not those of the border, which MIRI has at the ends of its rows alone."""
+    columns = (x >= REFERENCE_BORDER) & (x < detector.columns - REFERENCE_BORDER)
+    rows = (y >= REFERENCE_BORDER) & (y < detector.rows - REFERENCE_BORDER)
+    return columns & (rows | detector.mid_infrared)
 
 
-def _bias(draw: _Fields, x: np.ndarray, y: np.ndarray, level: float) -> np.ndarray:
-    """Amplifiers apart by hundreds of DN, odd and even columns by tens, rows settling after the reset."""
-    amplifier = np.array([-160.0, 90.0, 210.0, -60.0])[x // (FRAME_SIDE // 4)]
-    columns = 18.0 * np.where(x % 2 == 0, 1.0, -1.0)
-    settling = 120.0 * np.exp(-y / 250.0)
+def _bias(
+    draw: _Fields, detector: Detector, x: np.ndarray, y: np.ndarray, level: float
+) -> np.ndarray:
+    """Amplifiers apart by hundreds of DN, odd and even columns by tens, rows settling after the reset.
+
+    Columns and rows are those of reading. MIRI's amplifiers take turns along a row, and its rows do not settle.
+    """
+    fast, slow = (x, y) if abs(detector.fast_axis) == 1 else (y, x)
+    amplifiers = np.array([-160.0, 90.0, 210.0, -60.0])
+    if detector.mid_infrared:
+        level = level + amplifiers[fast % 4] + 18.0 * np.where(slow % 2 == 0, 1.0, -1.0)
+        return np.asarray(level + 35.0 * draw.normal("bias"), np.float32)
+    amplifier = amplifiers[fast // (FRAME_SIDE // 4)]
+    columns = 18.0 * np.where(fast % 2 == 0, 1.0, -1.0)
+    settling = 120.0 * np.exp(-slow / 250.0)
     return (level + amplifier + columns + settling + 35.0 * draw.normal("bias")).astype(np.float32)
 
 

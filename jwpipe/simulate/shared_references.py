@@ -16,7 +16,12 @@ from jwpipe.simulate.optics import mosaic_apertures
 USEAFTER = "2022-01-01T00:00:00"
 
 
-def reference_keywords(path: Path, kind: str, model: str) -> dict[str, Any]:
+INSTRUMENT_WORDS = {
+    "NIRCAM": "NIRCam", "NIRISS": "NIRISS", "NIRSPEC": "NIRSpec", "FGS": "FGS", "MIRI": "MIRI",
+}  # fmt: skip
+
+
+def reference_keywords(path: Path, kind: str, model: str, instrument: str) -> dict[str, Any]:
     """The header keywords that every reference file has."""
     return {
         "DATE": fitsfile.now(),
@@ -25,22 +30,24 @@ def reference_keywords(path: Path, kind: str, model: str) -> dict[str, Any]:
         "TELESCOP": "JWST",
         "REFTYPE": kind.upper(),
         "PEDIGREE": "SIMULATION",
-        "DESCRIP": f"{kind} of the simulated NIRCam",
+        "DESCRIP": f"{kind} of the simulated {INSTRUMENT_WORDS[instrument]}",
         "AUTHOR": "jwpipe",
         "USEAFTER": USEAFTER,
-        "INSTRUME": "NIRCAM",
+        "INSTRUME": instrument,
     }
 
 
-def reference_meta(path: Path, kind: str, model: str) -> dict[str, Any]:
+def reference_meta(
+    path: Path, kind: str, model: str, instrument: str = "NIRCAM", exp_type: str = "NRC_IMAGE"
+) -> dict[str, Any]:
     """The ``meta`` tree that every ASDF reference has."""
     return {
         "author": "jwpipe",
         "date": fitsfile.now(),
-        "description": f"{kind} of the simulated NIRCam",
-        "exposure": {"type": "NRC_IMAGE", "p_exptype": "NRC_IMAGE|"},
+        "description": f"{kind} of the simulated {INSTRUMENT_WORDS[instrument]}",
+        "exposure": {"type": exp_type, "p_exptype": f"{exp_type}|"},
         "filename": path.name,
-        "instrument": {"name": "NIRCAM"},
+        "instrument": {"name": instrument},
         "model_type": model,
         "pedigree": "SIMULATION",
         "reftype": kind,
@@ -52,8 +59,11 @@ def reference_meta(path: Path, kind: str, model: str) -> dict[str, Any]:
 def write_shared_references(folder: Path, views: Sequence[Optics]) -> list[dict[str, Path]]:
     """Write what is not of one detector into ``folder``; gives paths by reference type for each of ``views``.
 
-    The aperture corrections are those of a mosaic with the pixels of the first detector.
+    The aperture corrections are those of a mosaic with the pixels of the first detector. Those of NIRCam alone are
+    made: pipelines do without for the others.
     """
+    if views[0].detector.instrument != "NIRCAM":
+        return [{} for _ in views]
     everywhere = {"apcorr": _apcorr(folder, views[0]), "abvegaoffset": _abvegaoffset(folder)}
     return [everywhere | {"filteroffset": _filteroffset(folder, optics)} for optics in views]
 
@@ -67,7 +77,9 @@ def _apcorr(folder: Path, optics: Optics) -> Path:
     sky = apertures.sky_inner, apertures.sky_outer
     found = zip(apertures.fractions, apertures.radii, apertures.corrections, strict=True)
     rows = [(band.name, "CLEAR", *row, *sky) for row in found]
-    words = reference_keywords(path, "apcorr", "NrcImgApcorrModel") | {"EXP_TYPE": "NRC_IMAGE"}
+    words = reference_keywords(path, "apcorr", "NrcImgApcorrModel", "NIRCAM") | {
+        "EXP_TYPE": "NRC_IMAGE"
+    }
     table = fitsfile.table("APCORR", np.array(rows, columns))
     return fitsfile.write(path, [fitsfile.primary(words), table])
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from jwpipe.numerics.jit import kernel
 from jwpipe.simulate.chance import generator
+from jwpipe.simulate.detectors import Subarray
 from jwpipe.simulate.geometry import Optics, Pointing, aberrated, to_v2v3
-from jwpipe.simulate.instruments import Subarray
 from jwpipe.simulate.optics import OVERSAMPLE, Stamp, add_stamp, point_spread, star_stamp
 
 SOURCE = np.dtype(

@@ -16,7 +16,7 @@ class Truth:
     """What is true of one exposure.
 
     ``rate`` (ny, nx) is the light's count rate in DN/s, what ``rate`` products should hold; ``hits`` and
-    ``snowballs`` what struck the detector (``events.HIT``, ``events.SNOWBALL``); ``x`` and ``y`` the 0-based pixels
+    ``snowballs`` and ``showers`` what struck the detector (``events.HIT`` ...); ``x`` and ``y`` the 0-based pixels
     of the catalogue's sources; ``commanded`` and ``true`` the attitude matrices (V2V3 to sky) of the header and of
     the sky as it was; ``nframes`` and ``stride`` turn frames into groups; ``seconds`` pass from reset to last read.
     """
@@ -24,6 +24,7 @@ class Truth:
     rate: np.ndarray
     hits: np.ndarray
     snowballs: np.ndarray
+    showers: np.ndarray
     x: np.ndarray
     y: np.ndarray
     commanded: np.ndarray

@@ -10,8 +10,9 @@ from astropy.table import Table
 from jwpipe import simulate
 from jwpipe.demo import Recovery, _best_view, table
 from jwpipe.dq import Pixel
+from jwpipe.simulate.detectors import DETECTORS, subarray
 from jwpipe.simulate.geometry import Optics, aberrated, pointing_at, to_sky, to_v2v3
-from jwpipe.simulate.instruments import DETECTORS, FILTERS, subarray
+from jwpipe.simulate.instruments import FILTERS
 from jwpipe.simulate.picture import draw
 from jwpipe.simulate.recovery import alignment, rate_recovery, spread, star_recovery
 
