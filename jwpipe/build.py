@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from jwpipe.pipelines import (
     results_of,
     run_alone,
 )
+from jwpipe.provenance import sealed
 from jwpipe.refs import MissingReferences
 from jwpipe.request import Request, find_step
 
@@ -72,6 +74,18 @@ def build(request: Request, unit: ExposureInput) -> Built:
         if last or name in request.save:
             saved += products.values()
     return Built(tuple(saved), next_input(products), tuple(stages))
+
+
+def is_made(product: xr.Dataset, path: Path, source: str) -> bool:
+    """Whether a complete ``product`` is at ``path`` already: by the same steps, parameters and references.
+
+    What is older than its ``source`` does not count. Products get their names once they are complete.
+    """
+    if not path.exists():
+        return False
+    made_after = not Path(source).exists() or path.stat().st_mtime >= Path(source).stat().st_mtime
+    history = sealed(product).attrs["history"]
+    return made_after and bool(open_exposure(path).attrs["history"] == history)
 
 
 def check(request: Request, unit: ExposureInput) -> None:

@@ -89,6 +89,11 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             show_default=True,
             help="Of the products.",
         ),
+        click.option(
+            "--resume",
+            is_flag=True,
+            help="Leave exposures whose products are there already, made in the same way.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -148,6 +153,7 @@ def _request(pipeline: str, inputs: tuple[str, ...], options: dict[str, Any]) ->
         params=options["params"],
         save=options["save"],
         form=options["form"],
+        resume=options["resume"],
     )
 
 

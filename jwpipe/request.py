@@ -39,6 +39,7 @@ class Request:
     settings: Settings
     save: frozenset[str] = frozenset()
     form: Format = "fits"
+    resume: bool = False
 
     @property
     def per_exposure(self) -> tuple[str, ...]:
@@ -189,6 +190,7 @@ def request_of(
     save: Sequence[str] = (),
     form: Format = "fits",
     steps: Layer | None = None,
+    resume: bool = False,
 ) -> Request:
     """The request that these words stand for.
 
@@ -211,7 +213,8 @@ def request_of(
     if Path(output).exists() and not Path(output).is_dir():
         raise ParameterError(f"-o {output}: a file; expected a folder for the products")
     settings = Settings(_folders(refs), _overrides(overrides), tuple(layers))
-    return Request(pipelines, single, tuple(inputs), Path(output), settings, frozenset(save), form)
+    kept = frozenset(save)
+    return Request(pipelines, single, tuple(inputs), Path(output), settings, kept, form, resume)
 
 
 def _of_this_run(layer: Layer, known: set[str], path: str | Path) -> Layer:

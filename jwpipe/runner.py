@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import xarray as xr
 
 from jwpipe import mosaic as image3
-from jwpipe.build import Built, build, check, has_pixels, is_image, without_pixels
+from jwpipe.build import Built, build, check, has_pixels, is_image, is_made, without_pixels
 from jwpipe.cluster import Executor, SchedulerError, connect
 from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
@@ -101,6 +101,7 @@ def run(
     scheduler: str = "threads",
     workers: int | None = None,
     format: Format = "fits",
+    resume: bool = False,
     watcher: Watcher | None = None,
 ) -> list[Outcome]:
     """Run a pipeline, a chain of them or one step, as ``jwpipe run`` does; one outcome a unit of work.
@@ -121,6 +122,7 @@ def run(
         steps=steps,
         save=save,
         form=format,
+        resume=resume,
     )
     with connect(scheduler, workers) as executor:
         return run_request(request, executor, watcher or Silent())
@@ -245,10 +247,21 @@ class Runner:
             self._tell(
                 f"{unit.name}: {p.step.name}: {p.reason}" for p in prepared.steps if p.reason
             )
-        written += self._write(built.written, name=unit.name)
+        paths = [self._path(product, name=unit.name) for product in built.written]
+        if self.request.resume and self._is_made(built, paths, unit):
+            self._tell(
+                [f"{unit.name}: made before, with the same steps, parameters and references"]
+            )
+        else:
+            written += self._write(built.written, name=unit.name)
         if self.request.combines:
-            stored = dict(zip(map(id, built.written), written, strict=True))
+            stored = dict(zip(map(id, built.written), paths, strict=True))
             self.calibrated[unit.path] = self._kept(built, stored.get(id(built.result)))
+
+    def _is_made(self, built: Built, paths: Sequence[Path], unit: ExposureInput) -> bool:
+        """Whether an earlier run wrote all products that the exposure is to get."""
+        pairs = zip(built.written, paths, strict=True)
+        return bool(paths) and all(is_made(product, path, unit.path) for product, path in pairs)
 
     def _write(
         self, exposures: Sequence[xr.Dataset], asn_id: str = "", name: str = ""

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -147,19 +147,17 @@ def _plain(tree: dict[str, Any]) -> bytes:
 
 @cache
 def _dumper() -> type:
+    """A writer of YAML that knows references to arrays."""
     import yaml
     from asdf.tagged import TaggedDict
 
-    class Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
-        """Writes references to arrays, and what is mentioned twice twice."""
-
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    Dumper.add_representer(
-        TaggedDict, lambda dumper, node: dumper.represent_mapping(node._tag, dict(node))
+    # What is mentioned twice is written twice.
+    base = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper: Any = type("Dumper", (base,), {"ignore_aliases": lambda *_: True})
+    dumper.add_representer(
+        TaggedDict, lambda writer, node: writer.represent_mapping(node._tag, dict(node))
     )
-    return Dumper
+    return cast("type", dumper)
 
 
 def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:

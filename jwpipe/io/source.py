@@ -127,7 +127,10 @@ def _filesystem(path: str) -> tuple[Any, str]:
     try:
         return url_to_fs(path)
     except (ImportError, ValueError) as error:
-        raise ExposureError(f"{path}: no access to this kind of address ({error})") from error
+        raise ExposureError(
+            f"{path}: no access to this kind of address ({error}); "
+            "jwpipe[s3] and jwpipe[http] install what buckets and web servers need"
+        ) from error
 
 
 _unpacking = Lock()

@@ -28,7 +28,7 @@ logger = logging.getLogger("jwpipe")
 _IMPORT = re.compile(r"^from jwpipe\.([\w.]+) import", re.MULTILINE)
 
 
-class _Announcer(event.Listener):  # type: ignore[misc]
+class _Announcer(event.Listener):
     """Says once that this process compiles: what was compiled before is loaded, and raises no event."""
 
     said = False
