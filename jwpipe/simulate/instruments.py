@@ -66,7 +66,8 @@ class Filter:
     """A filter, or another way to look: what light it passes, the exposure type, the keywords of the wheels.
 
     The band is in micron, ``photmjsr`` the brightness of 1 DN/s (MJy/sr), ``ab_vega`` the AB less the Vega magnitude,
-    ``offset`` the image's shift (pixels). Where ``wavelength`` is 0 light is dispersed, and the detector sees spectra (``spectra.py``).
+    ``offset`` the image's shift (pixels). Where ``wavelength`` is 0 light is dispersed, and the detector sees spectra
+    (``spectra.py``).
     """
 
     name: str
