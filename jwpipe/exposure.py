@@ -7,6 +7,7 @@ An exposure is an ``xarray.Dataset``. Variables are named as the FITS extensions
 * ``product``: the suffix that says what the exposure is (``uncal``, ``rate``, ``cal``, ``i2d`` ...);
 * ``history``: the provenance records (see ``provenance.py``);
 * ``wcs``: the gwcs object, where there is one;
+* ``read_times``: the seconds at which the reads of each group were made, where no keyword tells;
 * ``filename``: the name of the file it came from, for messages and for naming products.
 """
 
@@ -76,11 +77,15 @@ RATE_VARIABLES = {
 
 
 class Header(Mapping[str, Any]):
-    """The keywords of an exposure, SCI header before primary; missing keywords give ``None`` from ``get``."""
+    """The keywords of an exposure, SCI header before primary; missing keywords give ``None`` from ``get``.
+
+    ``read_times`` are the seconds after the reset of the reads in each group, where they are not evenly spaced.
+    """
 
     def __init__(self, attrs: Mapping[str, Any]) -> None:
         self._primary: Mapping[str, Any] = attrs.get("primary", {})
         self._sci: Mapping[str, Any] = attrs.get("sci", {})
+        self.read_times: tuple[tuple[float, ...], ...] = attrs.get("read_times") or ()
         self.filename: str = attrs.get("filename") or self._primary.get(
             "FILENAME", "exposure in memory"
         )

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jwpipe.io.fitsarray import FitsArray
+from jwpipe.numerics.stripes import Run
 from jwpipe.refs.cache import CACHE, SparseFlags
 from jwpipe.refs.content import Stamp, decoded
 from jwpipe.refs.quality import Translation, translate
@@ -76,6 +77,39 @@ class CutPixels:
     def read(self, rows: Span, columns: Span) -> np.ndarray:
         """Read the region, shifted."""
         return self.source.read(_shift(rows, self.y), _shift(columns, self.x))
+
+
+@dataclass(frozen=True)
+class StripedPixels:
+    """A source whose rows (axis "y") or columns ("x") are put together in another order.
+
+    The rest is unknown: NaN, or 0 where pixels are whole numbers.
+    """
+
+    source: Source
+    axis: str
+    along: tuple[Run, ...]
+
+    def read(self, rows: Span, columns: Span) -> np.ndarray:
+        """Read what lies between the first and the last pixel wanted, and take those out."""
+        along_y = self.axis == "y"
+        start, stop = rows if along_y else columns
+        parts = [
+            (run.there + a - run.here, a - start, b - a)
+            for run in self.along
+            if (a := max(run.here, start)) < (b := min(run.here + run.size, stop))
+        ]
+        low = min((there for there, _, _ in parts), default=0)
+        high = max((there + size for there, _, size in parts), default=low)
+        read = (low, high), columns
+        region = self.source.read(*(read if along_y else (rows, (low, high))))
+        turned = region if along_y else np.swapaxes(region, -1, -2)
+        unknown = np.nan if region.dtype.kind == "f" else 0
+        shape = (*turned.shape[:-2], stop - start, turned.shape[-1])
+        taken = np.full(shape, unknown, region.dtype)
+        for there, here, size in parts:
+            taken[..., here : here + size, :] = turned[..., there - low : there - low + size, :]
+        return np.ascontiguousarray(taken if along_y else np.swapaxes(taken, -1, -2))
 
 
 @dataclass(frozen=True)
@@ -184,6 +218,14 @@ class RefArray:
         if shape == self.shape:
             return self
         return RefArray(CutPixels(self.source, y, x), shape, self.dtype)
+
+    def striped(self, axis: str, along: tuple[Run, ...], size: int) -> "RefArray":
+        """The array with ``size`` rows (axis "y") or columns ("x"), put together of runs of them."""
+        ny, nx = self.shape[-2:]
+        shape = (size, nx) if axis == "y" else (ny, size)
+        return RefArray(
+            StripedPixels(self.source, axis, along), (*self.shape[:-2], *shape), self.dtype
+        )
 
 
 def _span(part: slice, length: int) -> Span:

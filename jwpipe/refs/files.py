@@ -1,7 +1,7 @@
 """One reference file as a step sees it: keywords, arrays cut to the exposure, tables, trees."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import numpy as np
 from jwpipe.refs import content
 from jwpipe.refs.array import DecodedPixels, FilePixels, RefArray, Source, StandardFlags
 from jwpipe.refs.content import Extension, ReferenceRefused, Stamp
-from jwpipe.refs.placement import Placement, cut
+from jwpipe.refs.placement import Placement, Rows, assembled, cut, striped
 from jwpipe.refs.quality import Translation, translation
 
 CUT_TYPES = frozenset(
@@ -34,7 +34,10 @@ CUT_TYPES = frozenset(
 """Types on the detector's pixels, cut to the exposure's subarray."""
 
 WHOLE_TYPES = frozenset({"dark", "reset"})
-"""Types taken as they are, one file for each subarray: they must have the exposure's shape."""
+"""Types taken as they are, one file for each subarray: they must have the exposure's shape.
+
+That of superstripes is known when they are put together.
+"""
 
 PIXEL_EXTENSIONS = frozenset({"sci", "dq", "err", "coeffs", "inv_coeffs"})
 """Extensions on the detector's pixels."""
@@ -85,6 +88,11 @@ class RefFile:
             return None
         array = _whole(self.stamp, name, extension, dtype)
         region = self._region(name, extension.shape)
+        if isinstance(region, Rows):
+            (ny, nx), (start, size) = array.shape[-2:], region.across
+            along_y = region.axis == "y"
+            array = array.cut(0, start, ny, size) if along_y else array.cut(start, 0, size, nx)
+            return array.striped(region.axis, region.along, region.size)
         return array if region is None else array.cut(region.y, region.x, region.ny, region.nx)
 
     def table(self, name: str, version: int = 1) -> np.recarray[Any, Any]:
@@ -108,7 +116,22 @@ class RefFile:
             ) from error
 
     def check(self) -> None:
-        """Raise ``ReferenceRefused`` where a pixel array does not fit the exposure."""
+        """Raise ``ReferenceRefused`` where a pixel array does not fit the exposure.
+
+        One of superstripes may fit the stripes, or the field that they make together.
+        """
+        try:
+            self._check()
+        except ReferenceRefused:
+            if (
+                self.science is None
+                or self.science.stripes is None
+                or not self.science.stripes.superstripes
+            ):
+                raise
+            replace(self, science=assembled(self.science))._check()
+
+    def _check(self) -> None:
         if self.type in CUT_TYPES | WHOLE_TYPES and not self.path.endswith((".asdf", ".json")):
             for (name, _), extension in self._extensions.items():
                 self._region(name, extension.shape)
@@ -120,8 +143,11 @@ class RefFile:
     def _extension(self, name: str, version: int) -> Extension | None:
         return self._extensions.get((name.lower(), version))
 
-    def _region(self, name: str, shape: tuple[int, ...]) -> Placement | None:
+    def _region(self, name: str, shape: tuple[int, ...]) -> Placement | Rows | None:
         if self.science is None or name.lower() not in PIXEL_EXTENSIONS or len(shape) < 2:
+            return None
+        stripes = self.science.stripes
+        if stripes is not None and stripes.superstripes and self.type in WHOLE_TYPES:
             return None
         if self.type in WHOLE_TYPES and shape[-2:] != (self.science.ny, self.science.nx):
             raise ReferenceRefused(
@@ -131,7 +157,8 @@ class RefFile:
             )
         if self.type not in CUT_TYPES:
             return None
-        return cut(self.science, self.header, shape, f"{self.path}: {self.type} reference")
+        part = cut if stripes is None else striped
+        return part(self.science, self.header, shape, f"{self.path}: {self.type} reference")
 
 
 def _whole(file: Stamp, name: str, extension: Extension, dtype: Any) -> RefArray:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from jwpipe.refs import folder as in_folder
 from jwpipe.refs.content import ReferenceRefused
 from jwpipe.refs.files import RefFile
 from jwpipe.refs.keywords import KNOWN_TYPES, normal_type
-from jwpipe.refs.placement import placement
+from jwpipe.refs.placement import science_placement
 
 OPTIONAL_TYPES = frozenset(
     {"abvegaoffset", "area", "bkg", "filteroffset", "ipc", "refpix", "sirskernel"}
@@ -41,12 +41,21 @@ class References(Mapping[str, RefFile | None]):
         cls, files: Mapping[str, str | Path | None], header: Mapping[str, Any] | None = None
     ) -> "References":
         """References given by name, cut to the subarray of ``header`` where there is one."""
-        science = placement(header) if header is not None else None
+        science = science_placement(header) if header is not None else None
         chosen = {
             kind: None if _disabled(path) else RefFile(str(path), kind, "given", science)
             for kind, path in files.items()
         }
         return cls(chosen, {kind: file.source if file else "N/A" for kind, file in chosen.items()})
+
+    def placed(self, header: Mapping[str, Any]) -> "References":
+        """The same files, cut to where another header says that the exposure lies."""
+        science = science_placement(header)
+        files = {
+            kind: None if file is None else replace(file, science=science)
+            for kind, file in self.files.items()
+        }
+        return References(files, self.sources)
 
     def __getitem__(self, kind: str) -> RefFile | None:
         try:
@@ -74,7 +83,7 @@ class _Search:
 
     def take(self, kind: str, path: str | None, source: str) -> None:
         """Settle a type."""
-        science = placement(self.exposure)
+        science = science_placement(self.exposure)
         self.found[kind] = None if path is None else RefFile(path, kind, source, science)
         self.sources[kind] = source
 

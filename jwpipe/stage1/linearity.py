@@ -286,7 +286,7 @@ def _prepare(references: References, header: Header, params: LinearityParams) ->
             f"{header.filename}: linearity: {file.path}: COEFFS (order, y, x) of two orders at least "
             f"expected, found {found}; give a valid linearity reference"
         )
-    averaged = int(header["NFRAMES"]) > 1
+    averaged = int(header["NFRAMES"]) > 1 and not header.read_times
     return coefficients, file.array("dq"), file.array("inv_coeffs") if averaged else None
 
 

@@ -311,8 +311,8 @@ def _keywords(header: Header, params: RefpixParams) -> dict[str, Any]:
     readout = Readout(
         fast,
         slow,
-        _place(fast, starts, sizes),
-        _place(slow, starts, sizes),
+        place(fast, starts, sizes),
+        place(slow, starts, sizes),
         outputs=full or header.get("NOUTPUTS") == 4,
         edgeless=not full and header.get("SUBARRAY") in EDGELESS,
         odd_even_columns=params.odd_even_columns,
@@ -324,7 +324,7 @@ def _keywords(header: Header, params: RefpixParams) -> dict[str, Any]:
     return {"readout": readout}
 
 
-def _place(axis: int, starts: tuple[int, int], sizes: tuple[int, int]) -> int:
+def place(axis: int, starts: tuple[int, int], sizes: tuple[int, int]) -> int:
     """Give the first pixel's place on the detector along ``axis`` (1 x, 2 y; negative: backwards)."""
     start, size = starts[abs(axis) - 1], sizes[abs(axis) - 1]
     return start if axis > 0 else DETECTOR - start - size
