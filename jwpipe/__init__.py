@@ -13,6 +13,8 @@ _HOMES = {
     "open": "jwpipe.io",
     "save": "jwpipe.api",
     "detector1": "jwpipe.api",
+    "dark": "jwpipe.api",
+    "guider": "jwpipe.api",
     "image2": "jwpipe.api",
     "image3": "jwpipe.api",
     "source_catalog": "jwpipe.api",
@@ -27,7 +29,16 @@ _HOMES = {
 __all__ = sorted(["__version__", *_HOMES])
 
 if TYPE_CHECKING:
-    from jwpipe.api import detector1, image2, image3, run_step, save, source_catalog
+    from jwpipe.api import (
+        dark,
+        detector1,
+        guider,
+        image2,
+        image3,
+        run_step,
+        save,
+        source_catalog,
+    )
     from jwpipe.exposure import ExposureError
     from jwpipe.io import open
     from jwpipe.quicklook import show

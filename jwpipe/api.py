@@ -81,6 +81,38 @@ def detector1(
     return products[product] if product in products else products["ramp"]
 
 
+def dark(
+    ramps: xr.Dataset | str | Path,
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    steps: Steps | None = None,
+) -> xr.Dataset:
+    """The ramp of a dark exposure as it is before a dark is subtracted: what dark references are made of.
+
+    Raises
+    ------
+    ExposureError, ParameterError, jwpipe.refs.MissingReferences
+    """
+    return _products("dark", ramps, settings_of(refs, overrides, steps))["dark"]
+
+
+def guider(
+    ramps: xr.Dataset | str | Path,
+    *,
+    refs: Paths | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    steps: Steps | None = None,
+) -> xr.Dataset:
+    """Count rates (DN/s) of a guide-star exposure; its tables stay in ``attrs["tables"]``.
+
+    Raises
+    ------
+    ExposureError, ParameterError, jwpipe.refs.MissingReferences
+    """
+    return _products("guider", ramps, settings_of(refs, overrides, steps))["cal"]
+
+
 def image2(
     rates: xr.Dataset | str | Path,
     *,
@@ -175,4 +207,4 @@ def run_step(
     return next(iter(run_alone(prepared).values()))
 
 
-__all__ = ["detector1", "image2", "image3", "run_step", "save", "source_catalog"]
+__all__ = ["dark", "detector1", "guider", "image2", "image3", "run_step", "save", "source_catalog"]

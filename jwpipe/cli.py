@@ -169,7 +169,8 @@ def main() -> None:
 def run(pipeline: str, inputs: tuple[str, ...], **options: Any) -> None:
     """Run PIPELINE on INPUT files, a folder, or an association.
 
-    PIPELINE is detector1, image2, image3 (or calwebb_...), a chain such as detector1,image2,image3, or one step.
+    PIPELINE is detector1, image2, image3 (or calwebb_...), a chain such as detector1,image2,image3, or one step;
+    dark and guider are for dark and guide-star exposures.
     """
     from jwpipe.cluster import connect
     from jwpipe.report import Reporter, print_outcomes

@@ -6,7 +6,7 @@ Pipelines that combine exposures are in ``mosaic.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,12 @@ from jwpipe.dq import Group
 from jwpipe.exposure import CUBE, RAMP_VARIABLES, ExposureError, Header, header
 from jwpipe.exptypes import CORONAGRAPHY, DARKS, GUIDER, IMAGES, exposure_type, is_time_series
 from jwpipe.hooks import apply_hooks
+from jwpipe.interleaved import is_interleaved
 from jwpipe.pipeline import Planned, Prepared, Settings, prepare, run_steps, split
 from jwpipe.provenance import COMPLETE, SKIPPED, record
+from jwpipe.stage1.persistence import STATE, state_of
+from jwpipe.stage1.refpix_irs2 import is_irs2
+from jwpipe.stage1.superstripes import unstack
 from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
 Products = dict[str, xr.Dataset]
@@ -47,15 +51,60 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
     ExposureError
         For exposure types and detectors that this list does not serve.
     """
-    from jwpipe.stage1 import MIRI, NEAR_INFRARED
-
     kind = exposure_type(keywords)
     if kind in DARKS | GUIDER:
-        other = "calwebb_dark" if kind in DARKS else "calwebb_guider"
+        other = "dark" if kind in DARKS else "guider"
         raise ExposureError(
-            f"{keywords.filename}: {kind} is not processed by detector1 but by {other}"
+            f"{keywords.filename}: {kind} is not processed by detector1; run {other} on it"
         )
-    return MIRI if keywords["INSTRUME"] == "MIRI" else NEAR_INFRARED
+    return _ramp_steps(keywords)
+
+
+def _ramp_steps(keywords: Header) -> tuple[AnyStep, ...]:
+    from jwpipe.stage1 import INTERLEAVED, MIRI, NEAR_INFRARED, STRIPED
+
+    if keywords["INSTRUME"] == "MIRI":
+        return MIRI
+    if is_irs2(keywords):
+        return INTERLEAVED
+    return NEAR_INFRARED if keywords.get("MSTR_RD1") is None else STRIPED
+
+
+def dark_steps(keywords: Header) -> tuple[AnyStep, ...]:
+    """The steps of a dark exposure: those of stage 1 before a dark is subtracted.
+
+    Raises
+    ------
+    ExposureError
+        For guide stars.
+    """
+    from jwpipe.stage1 import before_dark
+
+    if exposure_type(keywords) in GUIDER:
+        raise ExposureError(
+            f"{keywords.filename}: {exposure_type(keywords)} is not processed by dark; run guider on it"
+        )
+    return before_dark(_ramp_steps(keywords))
+
+
+def guider_steps(keywords: Header) -> tuple[AnyStep, ...]:
+    """The steps of a guide-star exposure.
+
+    Raises
+    ------
+    ExposureError
+        For all other exposures.
+    """
+    from jwpipe.stage1 import GUIDER as FIRST
+    from jwpipe.stage2.flat_field_guider import flat_field_guider
+
+    kind = exposure_type(keywords)
+    if kind not in GUIDER:
+        raise ExposureError(
+            f"{keywords.filename}: EXP_TYPE {kind} is no guide-star exposure ({', '.join(sorted(GUIDER))}); "
+            f"run {'dark' if kind in DARKS else 'detector1'} on it"
+        )
+    return (*FIRST, flat_field_guider)
 
 
 def flag_not_finite(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray]:
@@ -67,16 +116,50 @@ NOT_FINITE = Step("not_finite", flag_not_finite, ("sci", "groupdq"), ("groupdq",
 """Goes before stage 1 where raw ramps are floating-point numbers: the archive's are integers."""
 
 
-def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
-    """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
+def _safe(prepared: Prepared) -> Prepared:
+    """``prepared``, samples that are not finite left out of account."""
     raw = prepared.exposure
     if raw["sci"].dtype.kind == "f" and raw.attrs.get("product") == "uncal":
         steps = (Planned(NOT_FINITE, Params(), ""), *prepared.steps)
-        prepared = Prepared(raw, steps, prepared.references)
+        return Prepared(raw, steps, prepared.references)
+    return prepared
+
+
+def dark_products(prepared: Prepared, keep: Keep | None = None) -> Products:
+    """``dark``: the ramp as it is before a dark is subtracted."""
+    return {"dark": as_stored(run_steps(_safe(prepared), keep)).assign_attrs(product="dark")}
+
+
+def guider_products(prepared: Prepared, keep: Keep | None = None) -> Products:
+    """``cal``: the count rates of guide stars."""
+    return {"cal": run_steps(prepared, keep).assign_attrs(product="cal")}
+
+
+def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
+    """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
+    prepared = _safe(prepared)
     if keep is not None:
         _keep_dark(prepared)
+    prepared = replace(prepared, steps=_saved_whole(prepared.steps))
     result = run_steps(prepared, keep)
+    if keep is not None and (state := state_of(result)) is not None:
+        keep(state.attrs["product"], state)
     return rate_products(result) or {"ramp": as_stored(result).assign_attrs(product="ramp")}
+
+
+def _saved_whole(steps: tuple[Planned, ...]) -> tuple[Planned, ...]:
+    """The steps, with what superstripes make together saved where the result of refpix is wanted."""
+    named = {each.step.name: each for each in steps}
+    if "superstripes" not in named or not named["superstripes"].runs:
+        return steps
+    wanted = named["refpix"].params.save_results
+    saves = {"refpix": False, "superstripes": wanted}
+    return tuple(
+        replace(each, params=each.params.model_copy(update={"save_results": saves[each.step.name]}))
+        if each.step.name in saves
+        else each
+        for each in steps
+    )
 
 
 def rate_products(exposure: xr.Dataset) -> Products:
@@ -156,8 +239,9 @@ def check_input(pipeline: str, exposure: xr.Dataset) -> None:
     ExposureError
         Saying what the exposure is and what is expected.
     """
-    check_axes(pipeline, exposure)
-    _check_readout(exposure)
+    if pipeline != "guider":
+        check_axes(pipeline, exposure)
+        _check_readout(exposure)
     keywords = header(exposure)
     calibrated = keywords.get("S_PHOTOM") == COMPLETE or "Jy" in str(keywords.get("BUNIT"))
     if pipeline == "image2" and calibrated:
@@ -180,6 +264,8 @@ def _check_readout(exposure: xr.Dataset) -> None:
             )
     for name, axis in (("SUBSIZE1", "x"), ("SUBSIZE2", "y")):
         size = exposure["sci"].sizes[axis]
+        if axis == "y" and is_interleaved(exposure):
+            size = 2048
         if keywords.get(name, size) != size:
             raise ExposureError(
                 f"{keywords.filename}: {name} is {keywords.get(name)!r}, but SCI has {size} pixels in {axis}; "
@@ -196,14 +282,14 @@ def check_axes(pipeline: str, exposure: xr.Dataset) -> None:
         Saying what the exposure is and what is expected.
     """
     axes = tuple(map(str, exposure["sci"].dims))
-    if ("group" in axes) != (pipeline == "detector1"):
+    if ("group" in axes) != (pipeline in RAMP_PIPELINES):
         raise ExposureError(_not_taken(pipeline, exposure, f"has dimensions {', '.join(axes)}"))
 
 
 def _not_taken(pipeline: str, exposure: xr.Dataset, what: str) -> str:
     product = exposure.attrs.get("product") or "exposure"
     expected = " or ".join(f"_{suffix}" for suffix in PIPELINES[pipeline].inputs)
-    origin = "the archive has" if pipeline == "detector1" else "detector1 makes"
+    origin = "the archive has" if pipeline in RAMP_PIPELINES else "detector1 makes"
     return (
         f"{header(exposure).filename}: {pipeline}: this {product} {what}; "
         f"expected {expected}, which {origin}"
@@ -217,6 +303,8 @@ def next_input(products: Products) -> xr.Dataset:
     apart = is_time_series(keywords) or exposure_type(keywords) in CORONAGRAPHY | {"NIS_AMI"}
     return products["rateints"] if apart and "rateints" in products else main
 
+
+RAMP_PIPELINES = frozenset({"detector1", "dark"})
 
 PIPELINES = {
     "detector1": Pipeline(
@@ -232,6 +320,20 @@ PIPELINES = {
         image2_steps,
         image2_products,
         "count rates to calibrated images (cal, calints, i2d)",
+    ),
+    "dark": Pipeline(
+        "dark",
+        ("uncal", "ramp"),
+        dark_steps,
+        dark_products,
+        "raw dark exposures to ramps that references are made of (dark)",
+    ),
+    "guider": Pipeline(
+        "guider",
+        ("uncal", "cal"),
+        guider_steps,
+        guider_products,
+        "raw guide-star exposures to count rates (cal)",
     ),
 }
 
@@ -256,7 +358,9 @@ def run_alone(prepared: Prepared) -> Products:
     step, product = prepared.steps[0].step.name, prepared.exposure.attrs.get("product", "")
     if product in ("rate", "rateints") and any(str(n).startswith(f"{product}.") for n in result):
         return {step: split(result, product).assign_attrs(product=step)}
-    return rate_products(result) or results_of(step, result)
+    state = state_of(result)
+    left = {} if state is None else {state.attrs["product"]: state}
+    return (rate_products(result) or results_of(step, result)) | left
 
 
 def results_of(step: str, exposure: xr.Dataset) -> Products:
@@ -267,7 +371,7 @@ def results_of(step: str, exposure: xr.Dataset) -> Products:
         return {
             name: rate.assign_attrs(product=name) for name, rate in zip(names, rates, strict=True)
         }
-    suffix = {"bkg_subtract": "bsub", "resample": "i2d"}.get(step, step)
+    suffix = {"bkg_subtract": "bsub", "resample": "i2d", "superstripes": "refpix"}.get(step, step)
     if suffix == "bsub" and exposure["sci"].dims == CUBE:
         suffix = "bsubints"
     return {suffix: as_stored(exposure).assign_attrs(product=suffix)}
@@ -277,6 +381,8 @@ def as_stored(exposure: xr.Dataset) -> xr.Dataset:
     """A ramp with all its flags, its pixels in the type that they have after stage 1."""
     if "group" not in exposure["sci"].dims:
         return exposure
+    exposure = exposure.drop_vars(STATE, errors="ignore")
+    exposure = unstack(exposure)
     for name in ("pixeldq", "groupdq"):
         if name not in exposure:
             like = exposure["sci"] if name == "groupdq" else exposure["sci"][0, 0]

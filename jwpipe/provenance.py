@@ -37,6 +37,7 @@ STATUS_KEYWORDS = {
     "persistence": "S_PERSIS",
     "ramp_fit": "S_RAMP",
     "gain_scale": "S_GANSCL",
+    "guider_cds": "S_GUICDS",
     "bkg_subtract": "S_BKDSUB",
     "assign_wcs": "S_WCS",
     "flat_field": "S_FLAT",

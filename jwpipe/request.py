@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from jwpipe.exposure import Header
+from jwpipe.exptypes import GUIDER as GUIDE_STARS
 from jwpipe.hooks import import_function
 from jwpipe.io.save import Format
 from jwpipe.params import (
@@ -25,7 +26,8 @@ from jwpipe.refs.keywords import KNOWN_TYPES
 from jwpipe.step import AnyStep
 
 MOSAIC = "image3"
-ORDER = (*PIPELINES, MOSAIC)
+ORDER = ("detector1", "image2", MOSAIC)
+"""Pipelines that follow each other; the others stand alone."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,18 @@ class Request:
 
 def all_steps() -> dict[str, tuple[AnyStep, ...]]:
     """The steps of each pipeline, in order; of stage 1 those of all detectors together."""
-    from jwpipe.stage1 import MIRI, NEAR_INFRARED
+    from jwpipe.stage1 import GUIDER, MIRI, NEAR_INFRARED, before_dark
     from jwpipe.stage2 import IMAGE
+    from jwpipe.stage2.flat_field_guider import flat_field_guider
     from jwpipe.stage3 import IMAGE3
 
-    return {"detector1": _merged(NEAR_INFRARED, MIRI), "image2": IMAGE, MOSAIC: IMAGE3}
+    return {
+        "detector1": _merged(NEAR_INFRARED, MIRI),
+        "image2": IMAGE,
+        MOSAIC: IMAGE3,
+        "dark": _merged(before_dark(NEAR_INFRARED), before_dark(MIRI)),
+        "guider": (*GUIDER, flat_field_guider),
+    }
 
 
 def _merged(steps: Sequence[AnyStep], more: Sequence[AnyStep]) -> tuple[AnyStep, ...]:
@@ -99,12 +108,20 @@ def find_step(name: str, keywords: Header) -> AnyStep:
     ParameterError
         With the nearest valid name.
     """
-    from jwpipe.stage1 import MIRI
+    from jwpipe.stage1 import INTERLEAVED, MIRI, STRIPED
+    from jwpipe.stage1.refpix_irs2 import is_irs2
 
     pipelines = all_steps()
-    known = {step.name: step for pipeline in PIPELINES for step in pipelines[pipeline]}
+    homes = ("guider", "dark", "image2", "detector1")
+    if keywords.get("EXP_TYPE") in GUIDE_STARS:
+        homes = homes[::-1]
+    known = {step.name: step for home in homes for step in pipelines[home]}
     if keywords.get("INSTRUME") == "MIRI":
         known |= {step.name: step for step in MIRI}
+    if is_irs2(keywords):
+        known |= {step.name: step for step in INTERLEAVED}
+    if keywords.get("MSTR_RD1") is not None:
+        known |= {step.name: step for step in STRIPED}
     if name not in known:
         raise ParameterError(f"no step {name!r} to run alone; {nearest(name, known)}")
     return known[name]
@@ -126,10 +143,15 @@ def parse_pipelines(text: str) -> tuple[tuple[str, ...], str]:
         steps |= {f"{home}.{step}": (home,) for step in own}
     if len(names) == 1 and names[0] in steps:
         return steps[names[0]], names[0].rpartition(".")[2]
+    known = [*ORDER, *(name for name in PIPELINES if name not in ORDER)]
     for name in names:
-        if name not in ORDER:
-            hint = nearest(name, [*ORDER, *(step for step in steps if "." not in step)])
+        if name not in known:
+            hint = nearest(name, [*known, *(step for step in steps if "." not in step)])
             raise ParameterError(f"no pipeline or step {name!r}; {hint}")
+    if len(names) == 1:
+        return tuple(names), ""
+    if alone := [name for name in names if name not in ORDER]:
+        raise ParameterError(f"pipelines {text!r}: {alone[0]} stands alone; run it by itself")
     places = [ORDER.index(name) for name in names]
     if places != list(range(places[0], places[0] + len(places))):
         raise ParameterError(

@@ -50,6 +50,7 @@ AXES = {
     "i2d": (2,),
 }
 COMBINED = "MULTIPLE"
+GUIDE_STARS = ("FGS_ID", "FGS_ACQ", "FGS_TRACK", "FGS_FINEGUIDE")
 
 
 def check_exposure(exposure: xr.Dataset, path: str) -> None:
@@ -70,7 +71,7 @@ def check_exposure(exposure: xr.Dataset, path: str) -> None:
 
 def _check_axes(exposure: xr.Dataset, path: str) -> None:
     product = exposure.attrs["product"]
-    expected = AXES.get(product)
+    expected = (3,) if product == "cal" and guides(header(exposure)) else AXES.get(product)
     shape = exposure["sci"].shape
     if expected and len(shape) not in expected:
         raise ExposureError(
@@ -82,7 +83,7 @@ def _check_axes(exposure: xr.Dataset, path: str) -> None:
 def _check_counts(exposure: xr.Dataset, keywords: Header, path: str) -> None:
     """NGROUPS and the integrations of a ramp; later products are not computed with them."""
     sizes = exposure["sci"].sizes
-    if "group" not in sizes:
+    if "group" not in sizes or guides(keywords):
         return
     _agree(path, "NGROUPS", keywords.get("NGROUPS"), "groups", sizes["group"])
     first, last = keywords.get("INTSTART"), keywords.get("INTEND")
@@ -92,6 +93,11 @@ def _check_counts(exposure: xr.Dataset, keywords: Header, path: str) -> None:
         )
     else:
         _agree(path, "NINTS", keywords.get("NINTS"), "integrations", sizes["integration"])
+
+
+def guides(keywords: Header) -> bool:
+    """Whether an exposure is one of guide stars, which have integrations in all products."""
+    return str(keywords.get("EXP_TYPE")).startswith(GUIDE_STARS)
 
 
 def _agree(path: str, keyword: str, value: Any, what: str, found: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +33,9 @@ from jwpipe.io.tables import read_table
 STORED = {8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 STRUCTURAL = frozenset((
     "SIMPLE", "BITPIX", "NAXIS", "EXTEND", "XTENSION", "PCOUNT", "GCOUNT", "BSCALE", "BZERO",
-    "EXTNAME", "EXTVER", "EXTLEVEL", "CHECKSUM", "DATASUM",
+    "EXTNAME", "EXTVER", "EXTLEVEL", "CHECKSUM", "DATASUM", "TFIELDS",
 ))  # fmt: skip
+NUMBERED = re.compile(r"(NAXIS|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM))\d+")
 MAX_HEADER_BLOCKS = 2000
 SCIENCE_DIMS = {2: IMAGE, 3: CUBE, 4: RAMP}
 
@@ -78,7 +80,7 @@ class Hdu:
         return {
             name: value
             for name, value in self.header.items()
-            if name not in STRUCTURAL and not (name[:5] == "NAXIS" and name[5:].isdigit())
+            if name not in STRUCTURAL and not NUMBERED.fullmatch(name)
         }
 
 
@@ -176,7 +178,8 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
         hdus = scan(source, path)
         images = {h.name.lower(): h for h in hdus[1:] if h.is_image and h.version == 1}
         science = _science(hdus, path)
-        tables = {h.name: _table(source, h, path) for h in hdus if h.is_table and h.name != "ASDF"}
+        rows = [hdu for hdu in hdus if hdu.is_table and hdu.name != "ASDF"]
+        tables = {hdu.name: _table(source, hdu, path) for hdu in rows}
         raw = next(
             (source.read(h.offset, h.offset + h.size) for h in hdus if h.name == "ASDF"), b""
         )
@@ -204,6 +207,8 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
         exposure.attrs["wcs"] = tree.wcs
     if raw:
         exposure.attrs["asdf"] = raw
+    if heads := {hdu.name: words for hdu in rows if (words := hdu.keywords())}:
+        exposure.attrs["table_keywords"] = heads
     check_exposure(exposure, path)
     return exposure
 

@@ -19,8 +19,10 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from jwpipe.exposure import header
 from jwpipe.io.asdf_tree import Array, write_tree
 from jwpipe.io.cards import format_card, header_block, padded
+from jwpipe.io.checks import guides
 from jwpipe.io.fits_target import FitsTarget
 from jwpipe.io.keywords import header_cards
 from jwpipe.io.product import Pending, temporary_name, writing
@@ -68,6 +70,8 @@ def model_of(exposure: xr.Dataset) -> str:
     axes = exposure["sci"].ndim
     product = exposure.attrs.get("product", "")
     own = str(exposure.attrs.get("primary", {}).get("DATAMODL", ""))
+    if guides(header(exposure)):
+        return "GuiderCalModel" if axes == 3 else "GuiderRawModel"
     if product in MODELS:
         return MODELS[product]
     return own if own in ALSO_FITTING[axes] else MODELS_BY_AXES[axes]
@@ -165,10 +169,13 @@ def _headers(exposure: xr.Dataset, model: str, filename: str) -> dict[str, dict[
     unit = exposure["sci"].attrs.get("units") or sci.get("BUNIT")
     if unit:
         sci["BUNIT"] = unit
+    tables = exposure.attrs.get("tables", {})
+    heads = exposure.attrs.get("table_keywords", {})
     return {
         "PRIMARY": primary,
         "SCI": sci,
         "ERR": {"BUNIT": unit} if unit and "err" in exposure else {},
+        **{name: words for name, words in heads.items() if name in tables},
     }
 
 

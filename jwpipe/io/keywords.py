@@ -48,7 +48,8 @@ def _walk(
 ) -> Iterator[Keyword]:
     if "fits_keyword" in node:
         comment = str(node.get("title") or node.get("description") or "").partition("\n")[0]
-        yield Keyword(node["fits_keyword"], node.get("fits_hdu", "PRIMARY"), path, comment, groups)
+        hdu = node.get("fits_hdu", "PRIMARY").upper()
+        yield Keyword(node["fits_keyword"], hdu, path, comment, groups)
         return
     if "title" in node and "properties" in node:
         groups = (*groups, (path, str(node["title"])))
@@ -58,9 +59,9 @@ def _walk(
 
 @lru_cache
 def array_paths(model: str) -> Mapping[str, str]:
-    """Names in the tree of the arrays and tables of a data model, by extension name."""
+    """Names in the tree of the arrays and tables of a data model, by extension name in capitals."""
     nodes = _schema(model).get("properties", {})
-    return {node["fits_hdu"]: name for name, node in nodes.items() if node.get("fits_hdu")}
+    return {node["fits_hdu"].upper(): name for name, node in nodes.items() if node.get("fits_hdu")}
 
 
 def header_cards(model: str, headers: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:

@@ -37,7 +37,8 @@ def start_flags(
     return groupdq | (flags & UNUSABLE).astype(np.uint8), pixeldq | flags
 
 
-def _prepare(references: References, header: Header, params: DqInitParams) -> tuple[Any, ...]:
+def masks(references: References, header: Header, params: DqInitParams) -> tuple[Any, ...]:
+    """The mask of the reference and that of the user, ``None`` where there is none."""
     file = references["mask"]
     mask = None if file is None else file.array("dq")
     if params.user_supplied_dq is None or mask is None:
@@ -70,6 +71,6 @@ dq_init = Step(
     writes=("groupdq", "pixeldq"),
     refs=("mask.dq",),
     params=DqInitParams,
-    prepare=_prepare,
+    prepare=masks,
     apart=True,
 )
