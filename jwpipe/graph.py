@@ -1,29 +1,41 @@
 """Chains of pixel steps as lazy arrays.
 
-Graph strategy: one layer per chain with one task per block of whole rows, which reads its rows (and the halo that
-the steps need together) straight from the file where the exposure still is a file; one small task per border step
-and exposure, which runs the preceding steps on the frame's edges alone; for each round of a survey one task per
-block, and a tree of merges; one getitem per output and block. Blocks of consecutive chains line up, so that dask
-fuses them with what follows, up to the write. What is gathered has the same name in all chains that begin alike.
+Graph strategy: one layer per chain with one task per block (whole rows, but for long series), which reads its pixels
+(and the halo that the steps need together) straight from the file where the exposure still is a file; small tasks for
+each border step, one for so many integrations as memory allows, which run the preceding steps on the frame's edges
+alone; for each round of a survey one task per block of rows, and a tree of merges; one getitem per output and block.
+Blocks of consecutive chains line up, so that dask fuses them with what follows, up to the write. What is gathered has
+the same name in all chains that begin alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial, reduce
+from itertools import accumulate
 from operator import getitem
 from typing import Any, TypeAlias
 
 import dask.array as da
-import numpy as np
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from jwpipe.chain import Bound, Chain, Source, State, bare
-from jwpipe.chunks import row_blocks
+from jwpipe.borders import Levels, packed
+from jwpipe.chain import Bound, Chain
+from jwpipe.chunks import (
+    Region,
+    column_blocks,
+    crowded,
+    integrations_at_once,
+    pixels_of,
+    row_blocks,
+)
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
 from jwpipe.io.fitsarray import FitsArray
+from jwpipe.io.fitsrows import FitsRows
+from jwpipe.state import Source, State, bare, extent
 from jwpipe.step import Round, Step
 
 Input: TypeAlias = "Source | da.Array"
@@ -35,12 +47,12 @@ FAN_IN = 8
 def source_of(variable: xr.DataArray) -> Source | None:
     """The file behind a variable, where nothing has touched its pixels since it was opened."""
     handle = variable.encoding.get("handle")
-    if isinstance(handle, FitsArray) and variable.data.name == handle_name(handle):
+    if isinstance(handle, FitsArray | FitsRows) and variable.data.name == handle_name(handle):
         return Source(handle)
     return None
 
 
-def handle_name(handle: FitsArray) -> str:
+def handle_name(handle: FitsArray | FitsRows) -> str:
     """The name of the dask array that stands for a file's pixels."""
     return f"pixels-{tokenize(handle)}"
 
@@ -79,122 +91,192 @@ def run_chain(
     sizes = {str(dim): size for dim, size in exposure.sizes.items()}
     chain = Chain(tuple(steps), sizes["y"], sizes["x"], tuple(names), tuple(outputs))
     inputs: list[Input] = [source_of(exposure[n]) or da.asarray(exposure[n].data) for n in names]
-    planes = sizes.get("integration", 1) * sizes.get("group", 1)
-    heights = row_blocks(chain.ny, planes)
+    blocks = Blocks.of(chain.ny, chain.nx, *extent(inputs))
     specs = [variable_spec(name, exposure) for name in outputs]
-    graph, token = _graph(chain, inputs, heights, specs)
+    graph, token = _graph(chain, inputs, blocks, specs)
     arrays = {}
     for name, spec in zip(outputs, specs, strict=True):
-        chunks = (*((sizes[dim],) for dim in spec.dims[:-2]), heights, (chain.nx,))
+        leading = ((sizes[dim],) for dim in spec.dims[:-2])
+        chunks = (*leading, blocks.heights, blocks.widths)
         array = da.Array(graph, f"{name}-{token}", chunks, spec.dtype)
         arrays[name] = xr.DataArray(array, dims=spec.dims, attrs={"units": spec.units})
     return arrays
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """How a frame is cut: heights and widths of its blocks."""
+
+    heights: tuple[int, ...]
+    widths: tuple[int, ...]
+
+    @classmethod
+    def of(cls, ny: int, nx: int, integrations: int, groups: int) -> Blocks:
+        """The blocks of an exposure."""
+        heights = row_blocks(ny, crowded(integrations * groups, nx))
+        return cls(heights, column_blocks(nx, max(heights), integrations, groups))
+
+    def regions(self) -> dict[tuple[int, int], Region]:
+        """The pixels of each block, by its place."""
+        columns = _slices(self.widths)
+        return {
+            (i, j): (rows, each)
+            for i, rows in enumerate(_slices(self.heights))
+            for j, each in enumerate(columns)
+        }
+
+    def rows_only(self) -> Blocks:
+        """The same blocks in one piece along the rows."""
+        return Blocks(self.heights, (sum(self.widths),))
+
+
 def _token(steps: Iterable[Bound], inputs: Sequence[Input], *more: Any) -> str:
     return tokenize(
-        [(b.step.name, b.step.kernel, b.keywords, b.references) for b in steps],
+        [
+            (b.step.name, b.step.kernel, b.keywords, b.references, b.given and b.given.token)
+            for b in steps
+        ],
         [value.array if isinstance(value, Source) else value.name for value in inputs],
         *more,
     )
 
 
 def _graph(
-    chain: Chain, inputs: Sequence[Input], heights: tuple[int, ...], specs: Sequence[Variable]
+    chain: Chain, inputs: Sequence[Input], blocks: Blocks, specs: Sequence[Variable]
 ) -> tuple[HighLevelGraph, str]:
     """The layers of a chain: its blocks (with the gathering tasks) and one layer for each output."""
     token = _token(chain.steps, inputs, [b.survey for b in chain.steps], chain.outputs)
-    dependencies: list[da.Array] = []
-    blocks = f"chain-{token}"
-    blocked = [
-        value if isinstance(value, Source) else with_halo(value, heights, chain.halo)
-        for value in inputs
-    ]
-    dependencies += [value for value in blocked if isinstance(value, da.Array)]
-    layer, gathered = _gathering(chain, inputs, blocked, heights, dependencies)
-    layer |= _blocks(chain, blocked, heights, list(gathered.values()), blocks)
-    graph = HighLevelGraph.from_collections(blocks, layer, dependencies)
+    name, regions = f"chain-{token}", blocks.regions()
+    blocked, dependencies = _blocked(inputs, blocks, chain.halo)
+    gathering = _Gathering(chain, inputs, blocks, [], {})
+    layer = gathering.tasks()
+    gathered = list(gathering.keys.values())
+    for place, region in regions.items():
+        operands = (_key(value, place) for value in blocked)
+        layer[(name, *place)] = (partial(chain.block, region), *operands, *gathered)
+    arrays = [*dependencies, *gathering.dependencies]
+    graph = HighLevelGraph.from_collections(name, layer, arrays)
     layers, links = dict(graph.layers), dict(graph.dependencies)
     for k, (output, spec) in enumerate(zip(chain.outputs, specs, strict=True)):
-        name = f"{output}-{token}"
-        zeros = (0,) * (len(spec.dims) - 2)
-        layers[name] = {
-            (name, *zeros, i, 0): (getitem, (blocks, i), k) for i in range(len(heights))
-        }
-        links[name] = {blocks}
+        own, zeros = f"{output}-{token}", (0,) * (len(spec.dims) - 2)
+        layers[own] = {(own, *zeros, *place): (getitem, (name, *place), k) for place in regions}
+        links[own] = {name}
     return HighLevelGraph(layers, links), token
 
 
-def _gathering(
-    chain: Chain,
-    inputs: Sequence[Input],
-    blocked: Sequence[Input],
-    heights: tuple[int, ...],
-    dependencies: list[da.Array],
-) -> tuple[dict[Any, Any], dict[str, Any]]:
-    """The gathering tasks, and by step the key of what it gathers."""
-    layer: dict[Any, Any] = {}
-    keys: dict[str, Any] = {}
-    for bound in chain.gathering:
-        before = chain.before(bound)
-        earlier = [keys[each.step.name] for each in before.gathering]
-        surveys = [each.survey for each in before.steps]
-        if bound.survey is not None:
-            # Steps that ask the same share the answer.
-            name = _token(before.steps, inputs, surveys, bound.survey, heights)
-            tasks, keys[bound.step.name] = _survey(chain, bound, blocked, heights, earlier, name)
+def _blocked(
+    inputs: Sequence[Input], blocks: Blocks, halo: int
+) -> tuple[list[Input], list[da.Array]]:
+    """The inputs in blocks, and the arrays among them."""
+    found = [v if isinstance(v, Source) else with_halo(v, blocks, halo) for v in inputs]
+    return found, [value for value in found if isinstance(value, da.Array)]
+
+
+@dataclass
+class _Gathering:
+    """The gathering tasks of a chain: ``keys`` of what each step gathers; arrays that they depend on."""
+
+    chain: Chain
+    inputs: Sequence[Input]
+    blocks: Blocks
+    dependencies: list[da.Array]
+    keys: dict[str, Any]
+
+    def tasks(self) -> dict[Any, Any]:
+        """All tasks; fills ``keys`` and ``dependencies``."""
+        layer: dict[Any, Any] = {}
+        for bound in self.chain.gathering:
+            if bound.given is not None:
+                layer |= bound.given.tasks
+                self.keys[bound.step.name] = list(bound.given.keys)
+                self.dependencies += bound.given.arrays
+                continue
+            before = self.chain.before(bound)
+            earlier = [self.keys[each.step.name] for each in before.gathering]
+            surveys = [each.survey for each in before.steps]
+            name = _token(before.steps, self.inputs, surveys, bound.survey, self.blocks.heights)
+            gather = self._survey if bound.survey is not None else self._border
+            if bound.survey is None:
+                name = _token((*before.steps, bound), self.inputs, surveys)
+            tasks, self.keys[bound.step.name] = gather(bound, earlier, name)
             layer |= tasks
-            continue
-        name = f"{bound.step.name}-{_token((*before.steps, bound), inputs, surveys)}"
+        return layer
+
+    def _border(
+        self, bound: Bound, earlier: Sequence[Any], name: str
+    ) -> tuple[dict[Any, Any], list[Any]]:
+        """The tasks on the frame's edges, integrations in so many pieces as memory asks for; the keys of all."""
         assert bound.step.border is not None
+        layer: dict[Any, Any] = {}
+        pieces = []
+        for k, run in enumerate(self._runs(bound)):
+            sides = {
+                side: (f"{side}-{bound.step.name}-{name}", k) for side in bound.step.border.sides
+            }
+            for side, key in sides.items():
+                operands = self._edge(bound, side, run)
+                layer[key] = (partial(self.chain.side, bound, side, run), *operands, *earlier)
+            pieces.append((f"edges-{bound.step.name}-{name}", k))
+            layer[pieces[-1]] = (partial(_reduced, bound, run, tuple(sides)), *sides.values())
+        return layer, pieces
+
+    def _runs(self, bound: Bound) -> list[slice]:
+        """The integrations whose edges are reduced together."""
+        assert bound.step.border is not None
+        count, groups = extent(self.inputs)
+        sides = [
+            pixels_of(self.chain.before(bound).around(self.chain.side_region(bound, side)))
+            for side in bound.step.border.sides
+        ]
+        step = integrations_at_once(count, groups, sum(sides))
+        return [slice(first, min(first + step, count)) for first in range(0, count, step)]
+
+    def _edge(self, bound: Bound, side: str, run: slice) -> list[Any]:
+        """The variables of some integrations on an edge: files, or the keys of what is there of an array."""
+        before = self.chain.before(bound)
+        region = before.around(self.chain.side_region(bound, side))
         operands: list[Any] = []
-        for value in inputs:
+        for value in self.inputs:
             if isinstance(value, da.Array):
-                value = value.rechunk(value.shape)
-                dependencies.append(value)
-            operands.append(_key(value, 0))
-        sides = {side: (f"{side}-{name}", 0) for side in bound.step.border.sides}
-        for side, key in sides.items():
-            layer[key] = (partial(chain.side, bound, side), *operands, *earlier)
-        keys[bound.step.name] = key = (f"edges-{name}", 0)
-        layer[key] = (partial(_reduced, bound, tuple(sides)), *sides.values())
-    return layer, keys
+                cut = value[run] if value.ndim > 2 else value
+                edge = cut[(..., *region)]
+                value = edge.rechunk(edge.shape)
+                self.dependencies.append(value)
+            operands.append(_key(value, (0, 0)))
+        return operands
+
+    def _survey(
+        self, bound: Bound, earlier: Sequence[Any], name: str
+    ) -> tuple[dict[Any, Any], Any]:
+        """The tasks of a survey, and the key of what it finds."""
+        assert bound.survey is not None
+        blocked, arrays = _blocked(self.inputs, self.blocks.rows_only(), self.chain.halo)
+        self.dependencies += arrays
+        layer: dict[Any, Any] = {}
+        found: Any = None
+        for number, this in enumerate(bound.survey.rounds):
+            keys = []
+            for i, rows in enumerate(_slices(self.blocks.heights)):
+                keys.append((f"part-{number}-{name}", i))
+                operands = (*(_key(value, (i, 0)) for value in blocked), *earlier)
+                layer[keys[-1]] = (partial(self.chain.part, bound, number, rows), found, *operands)
+            while len(keys) > FAN_IN:
+                groups = [keys[first : first + FAN_IN] for first in range(0, len(keys), FAN_IN)]
+                merged = [(f"merged-{len(groups)}-{number}-{name}", i) for i in range(len(groups))]
+                for key, group in zip(merged, groups, strict=True):
+                    layer[key] = (partial(_merged, this.merge), *group)
+                keys = merged
+            before, found = found, (f"found-{number}-{name}", 0)
+            layer[found] = (partial(_finished, this), before, *keys)
+        return layer, found
 
 
-def _reduced(bound: Bound, names: tuple[str, ...], *sides: State) -> tuple[np.ndarray, ...]:
+def _reduced(bound: Bound, run: slice, names: tuple[str, ...], *sides: State) -> Levels:
     """What a border step makes of the frame's edges."""
     border = bound.step.border
     assert border is not None
-    return border.reduce(dict(zip(names, sides, strict=True)), **bound.keywords)
-
-
-def _survey(
-    chain: Chain,
-    bound: Bound,
-    blocked: Sequence[Input],
-    heights: tuple[int, ...],
-    earlier: Sequence[Any],
-    name: str,
-) -> tuple[dict[Any, Any], Any]:
-    """The tasks of a survey, and the key of what it finds."""
-    assert bound.survey is not None
-    layer: dict[Any, Any] = {}
-    found: Any = None
-    for number, this in enumerate(bound.survey.rounds):
-        keys = []
-        for i, rows in enumerate(_row_slices(heights)):
-            keys.append((f"part-{number}-{name}", i))
-            operands = (*(_key(value, i) for value in blocked), *earlier)
-            layer[keys[-1]] = (partial(chain.part, bound, number, rows), found, *operands)
-        while len(keys) > FAN_IN:
-            groups = [keys[first : first + FAN_IN] for first in range(0, len(keys), FAN_IN)]
-            merged = [(f"merged-{len(groups)}-{number}-{name}", i) for i in range(len(groups))]
-            for key, group in zip(merged, groups, strict=True):
-                layer[key] = (partial(_merged, this.merge), *group)
-            keys = merged
-        before, found = found, (f"found-{number}-{name}", 0)
-        layer[found] = (partial(_finished, this), before, *keys)
-    return layer, found
+    arrays = border.reduce(dict(zip(names, sides, strict=True)), **bound.keywords_from(run.start))
+    return Levels(run.start, run.stop, tuple(packed(array) for array in arrays))
 
 
 def _merged(merge: Callable[[Any, Any], Any], *parts: Any) -> Any:
@@ -205,39 +287,29 @@ def _finished(this: Round, found: Any, *parts: Any) -> Any:
     return this.finish(() if found is None else found, reduce(this.merge, parts))
 
 
-def _row_slices(heights: tuple[int, ...]) -> list[slice]:
-    stops = np.cumsum(heights).tolist()
-    return [slice(stop - height, stop) for height, stop in zip(heights, stops, strict=True)]
+def _slices(sizes: tuple[int, ...]) -> list[slice]:
+    return [slice(stop - size, stop) for size, stop in zip(sizes, accumulate(sizes), strict=True)]
 
 
-def _key(value: Input, i: int) -> Any:
-    """What stands for the ``i``-th row block of an input in a task."""
+def _key(value: Input, place: tuple[int, int]) -> Any:
+    """What stands for a block of an input in a task."""
     if isinstance(value, Source):
         return value
-    return (value.name, *(0,) * (value.ndim - 2), i, 0)
+    return (value.name, *(0,) * (value.ndim - 2), *place)
 
 
-def _blocks(
-    chain: Chain,
-    blocked: Sequence[Input],
-    heights: tuple[int, ...],
-    gathered: Sequence[Any],
-    name: str,
-) -> dict[Any, Any]:
-    return {
-        (name, i): (partial(chain.block, rows), *(_key(value, i) for value in blocked), *gathered)
-        for i, rows in enumerate(_row_slices(heights))
-    }
-
-
-def with_halo(array: da.Array, heights: tuple[int, ...], halo: int) -> da.Array:
-    """One chunk for each row block, widened by the neighbouring rows that the steps look at."""
+def with_halo(array: da.Array, blocks: Blocks, halo: int) -> da.Array:
+    """One chunk for each block, widened by the neighbouring pixels that the steps look at."""
     leading = tuple((size,) for size in array.shape[:-2])
-    blocked = array.rechunk((*leading, heights, (array.shape[-1],)))
-    if not halo or len(heights) == 1:
+    blocked = array.rechunk((*leading, blocks.heights, blocks.widths))
+    cut = {
+        axis: halo
+        for axis, sizes in ((array.ndim - 2, blocks.heights), (array.ndim - 1, blocks.widths))
+        if halo and len(sizes) > 1
+    }
+    if not cut:
         return blocked
-    axis = array.ndim - 2
-    return da.overlap.overlap(blocked, {axis: halo}, {axis: "none"}, allow_rechunk=False)
+    return da.overlap.overlap(blocked, cut, dict.fromkeys(cut, "none"), allow_rechunk=False)
 
 
 def as_mapping(arrays: Mapping[str, xr.DataArray], product: str) -> dict[str, xr.DataArray]:

@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from jwpipe.chain import Bound, bare
+from jwpipe.chain import Bound
 from jwpipe.exposure import ExposureError, Header, MissingKeyword, header
 from jwpipe.graph import run_chain
 from jwpipe.hooks import apply_hooks, steps_among, without_steps
 from jwpipe.params import Layer, resolve
 from jwpipe.provenance import COMPLETE, SKIPPED, STATUS_KEYWORDS, record
 from jwpipe.refs import References, select
+from jwpipe.state import bare
 from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
 DONE = "done before"

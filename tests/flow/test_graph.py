@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from astropy.io import fits
 
+from jwpipe.borders import Levels
 from jwpipe.chain import Bound, Chain
 from jwpipe.graph import handle_name, run_chain, source_of
 from jwpipe.io.fitsarray import FitsArray
@@ -77,9 +78,17 @@ def exposure_of(array):
 
 def test_blocks_and_strips_equal_the_whole(pixels, chain):
     whole = Chain(chain, 520, 24, ("sci",), ("sci",))
-    sides = {name: whole.side(chain[2], name, pixels) for name in ("top", "left")}
-    edges = edge_levels(sides)
-    (result,) = whole.block(slice(0, 520), pixels, edges)
+    edges = []
+    for run in (slice(0, 1), slice(1, 2)):
+        sides = {
+            name: whole.side(chain[2], name, run, pixels[(run, slice(None), *region)])
+            for name, region in (
+                ("top", (slice(515, 520), slice(0, 24))),
+                ("left", (slice(0, 520), slice(0, 5))),
+            )
+        }
+        edges.append(Levels(run.start, run.stop, edge_levels(sides)))
+    (result,) = whole.block((slice(0, 520), slice(0, 24)), pixels, edges)
     np.testing.assert_allclose(result, expected(pixels), rtol=1e-5)
 
 
