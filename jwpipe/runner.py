@@ -259,7 +259,9 @@ class Runner:
             self.calibrated[unit.path] = self._kept(built, stored.get(id(built.result)))
 
     def _is_made(self, built: Built, paths: Sequence[Path], unit: ExposureInput) -> bool:
-        """Whether an earlier run wrote all products that the exposure is to get."""
+        """Whether an earlier run wrote all products that the exposure is to get; a file of states does not tell."""
+        if any("file" in product.attrs for product in built.written):
+            return False
         pairs = zip(built.written, paths, strict=True)
         return bool(paths) and all(is_made(product, path, unit.path) for product, path in pairs)
 

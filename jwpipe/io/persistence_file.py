@@ -2,13 +2,14 @@
 
 An ASDF file with a branch for each detector, which holds the suspect pixels alone: ``rows``, ``cols``, ``vals``
 (seconds since 1970), ``pers_time`` (seconds that pixels stay suspect), ``filename`` of the exposure that left the
-state, and ``xstart``, ``ystart``, its subarray's corner on the detector.
+state, ``xstart``, ``ystart``, its subarray's corner on the detector, and ``start``, when its first group ended.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -26,21 +27,26 @@ STATE_PRODUCT = "persistence_state"
 
 @dataclass(frozen=True)
 class Windows:
-    """The suspect pixels of a frame of ``shape``, and ``until`` when they are: seconds since 1970."""
+    """The suspect pixels of an exposure's frame, and until when they are: (y, x, seconds since 1970).
+
+    ``corner`` of its subarray on the detector; ``seconds`` that pixels stay suspect; ``start``, when its first group
+    ends, in seconds since 1970.
+    """
 
     detector: str
     corner: tuple[int, int]
     shape: tuple[int, int]
     seconds: float
+    start: float
     pixels: tuple[np.ndarray, np.ndarray, np.ndarray] = field(
         default_factory=lambda: (np.zeros(0, int), np.zeros(0, int), np.zeros(0))
     )
 
     @classmethod
-    def of(cls, keywords: Header, shape: Sequence[int], seconds: float) -> Windows:
+    def of(cls, keywords: Header, shape: Sequence[int], seconds: float, start: float) -> Windows:
         """All pixels of an exposure are clean."""
         corner = int(keywords.get("SUBSTRT2") or 1), int(keywords.get("SUBSTRT1") or 1)
-        return cls(str(keywords["DETECTOR"]), corner, (shape[0], shape[1]), seconds)
+        return cls(str(keywords["DETECTOR"]), corner, (shape[0], shape[1]), seconds, start)
 
     def part(self, rows: slice) -> Windows:
         """The same on some rows of the frame alone."""
@@ -64,8 +70,8 @@ class Windows:
 def read_windows(path: str, frame: Windows) -> Windows:
     """The state in a file as it is for ``frame``: pixels of another subarray at their place on the detector.
 
-    All pixels are clean where there is no file, where it has nothing of the detector, or where pixels stayed suspect
-    for another time.
+    All pixels are clean where there is no file, where it has nothing of the detector, where pixels stayed suspect for
+    another time, or where a later exposure, or the same one, left the state: a run that is done once more starts anew.
 
     Raises
     ------
@@ -74,6 +80,8 @@ def read_windows(path: str, frame: Windows) -> Windows:
     """
     branch = _tree(path).get(frame.detector) if Path(path).exists() else None
     if branch is None or branch["pers_time"] != frame.seconds:
+        return frame
+    if branch.get("start", -inf) >= frame.start:
         return frame
     y, x, until = (np.asarray(branch[name]) for name in ("rows", "cols", "vals"))
     y = y + (branch.get("ystart", frame.corner[0]) - frame.corner[0])
@@ -117,6 +125,7 @@ class PendingState(Pending):
             "pers_time": int(self.frame.seconds),
             "xstart": self.frame.corner[1],
             "ystart": self.frame.corner[0],
+            "start": self.frame.start,
         }
         tree = _tree(self.path) if self.path.exists() else {}
         remove(self.temporary)
@@ -132,7 +141,7 @@ class PendingState(Pending):
 def prepare_state(exposure: xr.Dataset, path: Path) -> PendingState:
     """Room for the state (y, x) that is the ``sci`` of ``exposure``, to become the ASDF file ``path``."""
     state = exposure["sci"]
-    frame = Windows.of(header(exposure), state.shape, state.attrs["seconds"])
+    frame = Windows.of(header(exposure), state.shape, state.attrs["seconds"], state.attrs["start"])
     temporary = temporary_name(path)
     with writing(temporary, path), temporary.open("wb") as file:
         file.truncate(state.size * KIND.itemsize)

@@ -175,7 +175,8 @@ def apply_persistence(
     sci = exposure["sci"]
     groupdq = exposure["groupdq"] if "groupdq" in exposure else xr.zeros_like(sci, np.uint8)
     times = group_times(keywords, exposure.attrs.get("tables", {}), *sci.shape[:2])
-    windows = Windows.of(keywords, sci.shape[2:], float(params.persistence_time))
+    seconds, start = float(params.persistence_time), float(times[0, 0])
+    windows = Windows.of(keywords, sci.shape[2:], seconds, start)
     if params.persistence_array_file is not None:
         windows = read_windows(params.persistence_array_file, windows)
     job = partial(
@@ -189,7 +190,7 @@ def apply_persistence(
     exposure = exposure.assign(groupdq=xr.DataArray(flags, dims=sci.dims, attrs={"units": ""}))
     if params.save_persistence is None:
         return exposure
-    attrs = {"file": params.save_persistence, "seconds": windows.seconds}
+    attrs = {"file": params.save_persistence, "seconds": windows.seconds, "start": windows.start}
     return exposure.assign({STATE: xr.DataArray(state, dims=("y", "x"), attrs=attrs)})
 
 
