@@ -24,7 +24,7 @@ MAD = 1.4825
 
 
 class Filter(NamedTuple):
-    """Frequencies (Hz) that pass: to ``low``, less and less up to ``low_end``; from ``high`` more, from ``high_end``."""
+    """Frequencies (Hz) pass up to ``low`` and from ``high_end``, partly up to ``low_end`` and from ``high``."""
 
     low: float = 1061.0
     low_end: float = 1211.0
