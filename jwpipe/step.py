@@ -81,6 +81,10 @@ def _no_keywords(header: Header, params: Any) -> dict[str, Any]:
     return {}
 
 
+def _no_extras(exposure: Any, references: References, params: Any) -> dict[str, Any]:
+    return {}
+
+
 def _no_halo(params: Any) -> int:
     return 0
 
@@ -195,10 +199,14 @@ class Step:
 class ExposureStep:
     """A step on whole lazy exposures: ``function(exposure, references, params) -> exposure``.
 
-    ``needs(header)`` gives those of ``refs`` that an exposure needs, where that depends on what it is.
+    ``needs(header, params)`` gives those of ``refs`` that an exposure needs, where that depends on what it is.
     ``unsuitable`` and ``supplied`` are as those of a `Step`.
     ``becomes(header)`` gives the header after the step, where it changes what later steps go by (the place on the
     detector, the number of groups).
+    ``draft``: with a ramp, ``function`` also gets the products of this pixel step run with its defaults
+    (``rate.sci``), which are gone afterwards.
+    ``extras(exposure, references, params)``, which gets the same, makes further products by suffix, where the
+    parameters ask for them.
     """
 
     name: str
@@ -207,10 +215,12 @@ class ExposureStep:
     params: type[Params] = Params
     applies: Callable[[Header, Any], str] = _no_reason
     optional_types: frozenset[str] = field(default_factory=frozenset)
-    needs: Callable[[Header], tuple[str, ...]] | None = None
+    needs: Callable[[Header, Any], tuple[str, ...]] | None = None
     unsuitable: Callable[[References, Header, Any], str] = _suits
     supplied: Callable[[Any], dict[str, str]] = _nothing_supplied
     becomes: Callable[[Header], Header] | None = None
+    draft: Step | None = None
+    extras: Callable[[xr.Dataset, References, Any], dict[str, xr.Dataset]] = _no_extras
 
     @property
     def reference_types(self) -> tuple[str, ...]:

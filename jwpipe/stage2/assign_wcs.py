@@ -114,5 +114,5 @@ assign_wcs = ExposureStep(
     refs=REFERENCE_TYPES,
     params=AssignWcsParams,
     optional_types=frozenset({"filteroffset"}),
-    needs=lambda keywords: family_of(keywords).refs,
+    needs=lambda keywords, params: family_of(keywords).refs,
 )

@@ -236,7 +236,7 @@ def test_velocity_aberration_may_be_unknown():
 
 
 def test_step_declares_its_references():
-    assert assign_wcs.needs(Header({"sci": KEYWORDS})) == ("distortion", "filteroffset")
+    assert assign_wcs.needs(Header({"sci": KEYWORDS}), None) == ("distortion", "filteroffset")
     assert assign_wcs.optional_types == {"filteroffset"}
 
 

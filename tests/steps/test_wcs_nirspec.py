@@ -368,7 +368,7 @@ def test_names_of_slits_that_are_not_open(slits):
 
 def test_types_have_their_references():
     need = {
-        kind: set(assign_wcs.needs(Header({"sci": {"EXP_TYPE": f"NRS_{kind}"}})))
+        kind: set(assign_wcs.needs(Header({"sci": {"EXP_TYPE": f"NRS_{kind}"}}), None))
         for kind in ("IFU", "MSASPEC")
     }
     assert need["MSASPEC"] - need["IFU"] == {"msa"}
