@@ -112,11 +112,6 @@ def _prepare(references: References, header: Header, params: IpcParams) -> tuple
     weights = None if file is None else file.array("sci")
     if file is None or weights is None:
         return None, None
-    if "IRS2" in str(header.get("READPATT", "")):
-        raise ExposureError(
-            f"{header.filename}: ipc: READPATT = {header['READPATT']} is not supported; "
-            "skip ipc to go on without it"
-        )
     size = weights.shape[:2]
     if weights.ndim not in (2, 4) or any(n % 2 == 0 or n > 2 * REACH + 1 for n in size):
         raise ExposureError(

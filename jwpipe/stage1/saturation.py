@@ -47,6 +47,7 @@ def flag_saturated(
     n_pix_grow_sat: int,
     use_readpatt: bool,
     nframes: int,
+    interleaved: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Flag saturated groups; zero the unusable pixels of the zero frame.
 
@@ -65,6 +66,9 @@ def flag_saturated(
         Superbias (y, x), DN, for the test of the second group; ``None`` counts as zero.
     nframes
         Frames averaged into a group.
+    interleaved
+        True of NIRSpec's IRS2 frames: the second group gets SATURATED, which grows, and no group is looked at for
+        dilution, as in jwst 3.0.0.
 
     Returns
     -------
@@ -74,11 +78,12 @@ def flag_saturated(
     usable_limit, unchecked, new_pixeldq = _usable_limit(limit, limit_dq, pixeldq)
     flags = _flag_ramps(sci, groupdq, usable_limit, n_pix_grow_sat)
     if use_readpatt:
-        if nframes > 1:
+        if nframes > 1 and not interleaved:
             _flag_diluted(sci, flags, usable_limit, unchecked, n_pix_grow_sat, nframes)
         if sci.shape[1] > 2:
             level = np.zeros_like(limit) if bias is None else bias
-            _flag_second_group(sci, flags, usable_limit, level, nframes)
+            second = _saturate_second_group if interleaved else _flag_second_group
+            second(sci, flags, usable_limit, level, nframes, n_pix_grow_sat)
     return flags, new_pixeldq, _blank_zeroframe(zeroframe, usable_limit, n_pix_grow_sat)
 
 
@@ -239,7 +244,12 @@ def _dilute_row(
 
 @kernel
 def _flag_second_group(
-    sci: np.ndarray, flags: np.ndarray, limit: np.ndarray, bias: np.ndarray, nframes: int
+    sci: np.ndarray,
+    flags: np.ndarray,
+    limit: np.ndarray,
+    bias: np.ndarray,
+    nframes: int,
+    reach: int,
 ) -> None:
     """Mark the second group DO_NOT_USE where a hit in its last frames explains the saturated third.
 
@@ -247,8 +257,6 @@ def _flag_second_group(
     more than one frame at the limit adds to the average.
     """
     integrations, _, rows, columns = sci.shape
-    first_mean = (nframes + 1) / 2
-    third_last = 3 * nframes
     for i in range(integrations):
         for y in range(rows):
             if not _turns_saturated(flags[i, 1, y], flags[i, 2, y], SATURATED):
@@ -259,15 +267,50 @@ def _flag_second_group(
                 ) != 0
                 if not turns:
                     continue
-                start = sci[i, 0, y, x]
-                expected = (start - bias[y, x]) / first_mean * third_last + bias[y, x]
-                room = (limit[y, x] - start) / np.float32(nframes)
-                if expected < limit[y, x] and sci[i, 1, y, x] - start > room:
+                if _hit_in_second(
+                    sci[i, 0, y, x], sci[i, 1, y, x], limit[y, x], bias[y, x], nframes
+                ):
                     flags[i, 1, y, x] |= UNUSABLE
 
 
+@kernel
+def _hit_in_second(
+    first: np.float32, second: np.float32, limit: np.float32, bias: np.float32, nframes: int
+) -> bool:
+    """Tell whether the rate of the first group does not explain the second one, were the third saturated."""
+    expected = (first - bias) / ((nframes + 1) / 2) * (3 * nframes) + bias
+    return bool(expected < limit and second - first > (limit - first) / np.float32(nframes))
+
+
+@kernel
+def _saturate_second_group(
+    sci: np.ndarray,
+    flags: np.ndarray,
+    limit: np.ndarray,
+    bias: np.ndarray,
+    nframes: int,
+    reach: int,
+) -> None:
+    """Mark the second group SATURATED where a hit in it explains that the third is above its limit, and around."""
+    integrations, _, rows, columns = sci.shape
+    seeds = np.empty((rows, columns), np.uint8)
+    hit = np.empty(rows, np.bool_)
+    for i in range(integrations):
+        for y in range(rows):
+            hit[y] = False
+            for x in range(columns):
+                found = sci[i, 2, y, x] >= limit[y, x] and _hit_in_second(
+                    sci[i, 0, y, x], sci[i, 1, y, x], limit[y, x], bias[y, x], nframes
+                )
+                seeds[y, x] = SATURATED if found else np.uint8(0)
+                hit[y] |= found
+        _grow(seeds, hit, reach, flags[i, 1])
+
+
 def _keywords(header: Header, params: SaturationParams) -> dict[str, Any]:
-    return params.own() | {"nframes": int(header["NFRAMES"]) if params.use_readpatt else 1}
+    nframes = int(header["NFRAMES"]) if params.use_readpatt else 1
+    interleaved = header.get("INSTRUME") == "NIRSPEC" and "IRS2" in str(header.get("READPATT", ""))
+    return params.own() | {"nframes": nframes, "interleaved": interleaved}
 
 
 def _halo(params: SaturationParams) -> int:

@@ -104,8 +104,3 @@ def test_full_frame_kernels_are_cut_to_the_subarray():
 def test_refuses_kernels_of_other_shapes(shape):
     with pytest.raises(ExposureError, match=r"a_uncal.*ipc.*ipc\.fits.*found shape"):
         ipc.prepare({"ipc": File(np.ones(shape, np.float32))}, header(), IpcParams())
-
-
-def test_refuses_interleaved_reference_pixels():
-    with pytest.raises(ExposureError, match="NRSIRS2"):
-        ipc.prepare({"ipc": File(KERNEL)}, header(READPATT="NRSIRS2"), IpcParams())
