@@ -86,8 +86,8 @@ def build(exposure: xr.Dataset, references: References, params: Any) -> Solution
 
 def wide_field(direct: WCS, dispersion: Model) -> WCS:
     """The WCS of a field of spectra: (x, y, x0, y0, order) -> (right ascension, declination, wavelength, order)."""
-    pixels = _pixels("grism_detector", ("x_grism", "y_grism"))
-    return WCS([(pixels, dispersion), *beside_wavelength(direct)])
+    frame = pixels("grism_detector", ("x_grism", "y_grism"))
+    return WCS([(frame, dispersion), *beside_wavelength(direct)])
 
 
 def time_series(
@@ -104,9 +104,9 @@ def time_series(
         | Identity(2) & star[0] & star[1] & Identity(1)
         | dispersion
     )
-    steps = imaging.build(_full_frame(exposure), references, params).pipeline
+    steps = imaging.build(full_frame(exposure), references, params).pipeline
     onwards = [None if step.transform is None else step.transform & Identity(2) for step in steps]
-    frames = (_pixels("grism_detector"), *time_series_frames())
+    frames = (pixels("grism_detector"), *time_series_frames())
     return WCS(list(zip(frames, [to_direct, *onwards], strict=True)))
 
 
@@ -117,7 +117,7 @@ def time_series_frames() -> list[CompositeFrame]:
     """
     deg, arcsec = (units.deg, units.deg), (units.arcsec, units.arcsec)
     return [
-        spectral("direct_image", _pixels("full_detector", ("dx", "dy"))),
+        spectral("direct_image", pixels("full_detector", ("dx", "dy"))),
         spectral("v2v3", _plane("v2v3_spatial", deg)),
         spectral("v2v3vacorr", _plane("v2v3vacorr_spatial", arcsec)),
         spectral("world", CelestialFrame(reference_frame=coordinates.ICRS(), name="icrs")),
@@ -125,22 +125,27 @@ def time_series_frames() -> list[CompositeFrame]:
 
 
 def trace_map(
-    wcs: WCS, header: Header, tile: tuple[slice, slice], *source: float
+    wcs: WCS,
+    header: Header,
+    tile: tuple[slice, slice],
+    *source: float,
+    shift: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[float, float, np.ndarray]:
     """The sky (deg) and the wavelengths (micron) of a tile of pixels, as seen by one source in one order.
 
     ``tile`` are rows and columns with both ends, ``source`` is what the WCS takes beside the pixel: x0, y0, order, or
     the order alone for a time series. All light of a source is at one place of the sky, and its wavelength depends on
     the pixel along the dispersion (DISPAXIS) only: one line of pixels is evaluated, which gives the same values as the
-    whole tile. The wavelengths (ny, nx) are a read-only view of that line.
+    whole tile. The wavelengths (ny, nx) are a read-only view of that line. ``shift`` (x, y) is the place within each
+    pixel, from its middle.
     """
     along_rows = header["DISPAXIS"] == ROWS
     shape = tuple(side.stop - side.start for side in tile)
-    along = tile[1] if along_rows else tile[0]
-    line = np.arange(along.start, along.stop, dtype=float)
+    along, off = (tile[1], shift[0]) if along_rows else (tile[0], shift[1])
+    line = np.arange(along.start, along.stop, dtype=float) + off
     across = np.zeros_like(line)
-    # NIRCam's transforms take one source for all pixels, those of NIRISS one for each.
-    each: Any = np.ones_like(line) if _with_niriss(header) else 1.0
+    # NIRCam's transforms take one source for all pixels, those of NIRISS and MIRI one for each.
+    each: Any = 1.0 if str(header["EXP_TYPE"]).startswith("NRC") else np.ones_like(line)
     x, y = (line, across) if along_rows else (across, line)
     ra, dec, wavelengths, _ = wcs(x, y, *(each * value for value in source))
     spread = np.broadcast_to(wavelengths if along_rows else wavelengths[:, None], shape)
@@ -171,19 +176,14 @@ def time_series_axis(header: Header) -> int:
     Raises
     ------
     ExposureError
-        For other grisms, the other module, and the stripes of the Dispersed Hartmann Sensor.
+        For other grisms, and the other module.
     """
-    module, pupil, subarray = header["MODULE"], header["PUPIL"], str(header.get("SUBARRAY"))
-    if "DHS" in subarray or str(pupil).startswith("GDHS"):
-        raise ExposureError(
-            f"{header.filename}: assign_wcs: SUBARRAY {subarray}, PUPIL {pupil}: stripes of the "
-            "Dispersed Hartmann Sensor have no WCS here; expected GRISMR without stripes; "
-            "end the processing of this exposure with stage 1"
-        )
+    module, pupil = header["MODULE"], header["PUPIL"]
     if (module, pupil) != ("A", "GRISMR"):
         raise ExposureError(
-            f"{header.filename}: assign_wcs: MODULE {module}, PUPIL {pupil}; expected module A and "
-            "GRISMR for a NRC_TSGRISM; correct the keywords, or skip assign_wcs"
+            f"{header.filename}: assign_wcs: MODULE {module}, PUPIL {pupil}, SUBARRAY {header.get('SUBARRAY')}; "
+            "expected module A and GRISMR for a NRC_TSGRISM, or the stripes of a _DHS subarray; correct the "
+            "keywords, or skip assign_wcs"
         )
     return ROWS
 
@@ -241,12 +241,13 @@ def _fixed(value: float) -> Model:
     return model
 
 
-def _full_frame(exposure: xr.Dataset) -> xr.Dataset:
+def full_frame(exposure: xr.Dataset) -> xr.Dataset:
     """The exposure as if it began at the corner of the detector, where direct images are counted from."""
     return exposure.assign_attrs(sci=exposure.attrs["sci"] | {"SUBSTRT1": 1, "SUBSTRT2": 1})
 
 
-def _pixels(name: str, axes: tuple[str, str] = ("x", "y")) -> Frame2D:
+def pixels(name: str, axes: tuple[str, str] = ("x", "y")) -> Frame2D:
+    """A frame of pixels."""
     return Frame2D(name=name, axes_order=(0, 1), axes_names=axes, unit=(units.pix, units.pix))
 
 

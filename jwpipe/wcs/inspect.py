@@ -185,8 +185,8 @@ def described(place: Place) -> str:
     return "\n".join(lines)
 
 
-def wcs_of(exposure: xr.Dataset) -> WCS:
-    """The WCS of an exposure.
+def wcs_of(exposure: xr.Dataset, *, internal: bool = False) -> WCS:
+    """The WCS of an exposure; ``internal``: that of lamps, which does not reach the sky, too.
 
     Raises
     ------
@@ -200,7 +200,7 @@ def wcs_of(exposure: xr.Dataset) -> WCS:
             f"{keywords.filename}: no WCS in this {exposure.attrs.get('product') or 'exposure'}; expected a product "
             "after assign_wcs, such as cal or i2d: run image2 or spec2 on it"
         )
-    if "pos.eq.ra" not in (wcs.output_frame.axis_physical_types or ()):
+    if not internal and "pos.eq.ra" not in (wcs.output_frame.axis_physical_types or ()):
         raise ExposureError(
             f"{keywords.filename}: its WCS ends in the frame {wcs.output_frame.name}, expected the sky; "
             "light of internal lamps comes from nowhere on it"
@@ -208,8 +208,12 @@ def wcs_of(exposure: xr.Dataset) -> WCS:
     return wcs
 
 
-def part_of(exposure: xr.Dataset, choice: Choice, *, inverse: bool = False) -> Part:
+def part_of(
+    exposure: xr.Dataset, choice: Choice, *, inverse: bool = False, internal: bool = False
+) -> Part:
     """The part of an exposure's WCS that is chosen; ``inverse``: for the way back, which needs no source.
+
+    ``internal``: of the light of lamps too, which ends at the slits.
 
     Raises
     ------
@@ -217,7 +221,7 @@ def part_of(exposure: xr.Dataset, choice: Choice, *, inverse: bool = False) -> P
         Where there is no WCS or no such part (with the nearest), a choice is needed, or one is given in vain.
     """
     keywords = header(exposure)
-    wcs = wcs_of(exposure)
+    wcs = wcs_of(exposure, internal=internal)
     kind, chosen = _kind(wcs, keywords)
     _refuse_others(choice, chosen, keywords)
     return kind(wcs, choice, keywords, inverse)

@@ -143,14 +143,15 @@ class SparseMap:
         transform: Transform,
         shape: tuple[int, int],
         *,
-        step: float = NODE_SPACING,
+        step: tuple[float, float] = (NODE_SPACING, NODE_SPACING),
         tolerance: float = 1e-4,
         units: Units | None = None,
     ) -> SparseMap:
         """Sample ``transform(x, y) -> (x, y, ...)`` as finely as the tolerance asks for.
 
-        The tolerance and the error are in pixels: ``units(nodes, spacing)`` says how much each of the n values changes
-        from one pixel to the next, where they are not pixels themselves.
+        ``step`` (y, x) is the distance of nodes to begin with. The tolerance and the error are in pixels:
+        ``units(nodes, spacing)`` says how much each of the values changes from one pixel to the next, where they are
+        not pixels themselves.
 
         Raises
         ------
@@ -158,21 +159,25 @@ class SparseMap:
             If values are not finite, or a grid of 4 pixels still misses the tolerance.
         """
         found = cls._sample(transform, shape, step, units)
-        while found.error > tolerance and step >= 2 * FINEST_SPACING:
-            step /= 2
+        while found.error > tolerance and max(step) >= 2 * FINEST_SPACING:
+            step = step[0] / 2, step[1] / 2
             found = cls._sample(transform, shape, step, units)
         if found.error > tolerance:
             raise PixelMapError(
-                f"the transform is not smooth: interpolation between nodes {step:g} pixels apart "
+                f"the transform is not smooth: interpolation between nodes {max(step):g} pixels apart "
                 f"is off by {found.error:.2g} pixels, more than the tolerance of {tolerance:.2g}"
             )
         return found
 
     @classmethod
     def _sample(
-        cls, transform: Transform, shape: tuple[int, int], step: float, units: Units | None
+        cls,
+        transform: Transform,
+        shape: tuple[int, int],
+        step: tuple[float, float],
+        units: Units | None,
     ) -> SparseMap:
-        (gy, hy), (gx, hx) = _spacing(shape[0], step), _spacing(shape[1], step)
+        (gy, hy), (gx, hx) = (_spacing(side, s) for side, s in zip(shape, step, strict=True))
         x, y = np.arange(gx) * hx, np.arange(gy) * hy
         middles = x[:-1] + hx / 2, y[:-1] + hy / 2
         nodes, exact = _evaluate(transform, (x, y), middles)
@@ -197,6 +202,25 @@ class SparseMap:
         x0, x1, _ = columns.indices(self.shape[1])
         shape = (max(y1 - y0, 0), max(x1 - x0, 0))
         return _interpolate(self.nodes, self.spacing, (y0 + shift[1], x0 + shift[0]), shape)
+
+    def planes(
+        self,
+        rows: slice = slice(None),
+        columns: slice = slice(None),
+        shift: tuple[float, float] = (0.0, 0.0),
+        *,
+        only: int | None = None,
+    ) -> np.ndarray:
+        """The values of a tile in planes of their own: (n, ny, nx) float64; ``only`` one of them: (1, ny, nx)."""
+        y0, y1, _ = rows.indices(self.shape[0])
+        x0, x1, _ = columns.indices(self.shape[1])
+        shape = (max(y1 - y0, 0), max(x1 - x0, 0))
+        wanted = range(self.nodes.shape[2]) if only is None else (only,)
+        out = np.empty((len(wanted), *shape))
+        for plane, n in zip(out, wanted, strict=True):
+            nodes = np.ascontiguousarray(self.nodes[..., n : n + 1])
+            _fill(nodes, self.spacing, (float(y0 + shift[1]), float(x0 + shift[0])), plane)
+        return out
 
 
 def between(source: WCS, target: WCS) -> Transform:
