@@ -22,6 +22,7 @@ from jwpipe.pipeline import Settings, crds_parameters
 from jwpipe.provenance import COMPLETE, FAILED, SKIPPED, record
 from jwpipe.refs import References, select
 from jwpipe.stage3 import IMAGE3
+from jwpipe.stage3.assign_mtwcs import follow_target, is_moving
 from jwpipe.stage3.outlier_detection import Outliers, detect_outliers, mask_thresholds
 from jwpipe.stage3.resample import resample_exposures
 from jwpipe.stage3.skymatch import match_sky
@@ -108,12 +109,15 @@ def solve(
 
     ``folder`` is where catalogues go; ``keep(step name, exposures)`` is called after each step.
     """
-    aligned = _aligned(list(exposures), parameters["tweakreg"], folder)
+    followed = _followed(list(exposures), parameters["assign_mtwcs"])
+    aligned = _aligned(followed.exposures, parameters["tweakreg"], folder)
     matched = _sky_matched(aligned.exposures, parameters["skymatch"])
     if keep is not None:
+        if is_moving(exposures):
+            keep("assign_mtwcs", followed.exposures)
         keep("tweakreg", aligned.exposures)
         keep("skymatch", matched.exposures)
-    return Solved(matched.exposures, (*aligned.notes, *matched.notes))
+    return Solved(matched.exposures, (*followed.notes, *aligned.notes, *matched.notes))
 
 
 def _recorded(
@@ -129,10 +133,24 @@ def _recorded(
     ]
 
 
+def _followed(exposures: list[xr.Dataset], params: Any) -> Solved:
+    """Exposures of a moving target on the target's sky; others as they are."""
+    step = "assign_mtwcs"
+    if not is_moving(exposures):
+        return Solved(exposures)
+    if params.skip:
+        return Solved(_recorded(exposures, step, params, SKIPPED, SKIP))
+    exposures = [apply_hooks(exposure, params.pre_hooks) for exposure in exposures]
+    moved, reason = follow_target(exposures)
+    moved = [apply_hooks(exposure, params.post_hooks) for exposure in moved]
+    done = _recorded(moved, step, params, SKIPPED if reason else COMPLETE, reason)
+    return Solved(done, (f"{step}: {reason}",) if reason else ())
+
+
 def _aligned(exposures: list[xr.Dataset], params: Any, folder: Path | None) -> Solved:
     if params.skip:
         return Solved(_recorded(exposures, "tweakreg", params, SKIPPED, SKIP))
-    if all(header(e).get("TARGTYPE") == "MOVING" for e in exposures):
+    if is_moving(exposures):
         reason = "the target moves: stars do not tell where it is"
         left = _recorded(exposures, "tweakreg", params, SKIPPED, reason)
         return Solved(left, (f"tweakreg: {reason}",))

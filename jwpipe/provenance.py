@@ -42,6 +42,7 @@ STATUS_KEYWORDS = {
     "assign_wcs": "S_WCS",
     "flat_field": "S_FLAT",
     "photom": "S_PHOTOM",
+    "assign_mtwcs": "S_MTWCS",
     "tweakreg": "S_TWKREG",
     "skymatch": "S_SKYMAT",
     "outlier_detection": "S_OUTLIR",

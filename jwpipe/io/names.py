@@ -17,8 +17,9 @@ SUFFIXES = frozenset((
     "blot", "median", "outlier_i2d", "outlier_s2d", "group_scale", "dq_init", "emicorr",
     "saturation", "ipc", "superbias", "refpix", "firstframe", "lastframe", "reset", "linearity",
     "rscd", "dark_current", "charge_migration", "jump", "picture_frame", "clean_flicker_noise",
+    "flicker_bkg", "flicker_noise", "mask",
     "persistence", "ramp_fit", "gain_scale", "bkg_subtract", "assign_wcs", "flat_field",
-    "photom", "resample", "tweakreg", "skymatch", "outlier_detection", "source_catalog",
+    "photom", "resample", "assign_mtwcs", "tweakreg", "skymatch", "outlier_detection", "source_catalog",
 ))  # fmt: skip
 _EXTENSION = re.compile(r"\.(fits(\.gz)?|fit|fts|zarr|asdf|ecsv|json|png)$", re.IGNORECASE)
 _SEGMENT = re.compile(r"-seg\d{3}(?=_|$)")

@@ -96,7 +96,7 @@ def test_steps_have_the_names_of_the_community():
     names = {name: [step.name for step in steps] for name, steps in all_steps().items()}
     assert names["image2"] == ["bkg_subtract", "assign_wcs", "flat_field", "photom", "resample"]
     assert names["image3"] == [
-        "tweakreg", "skymatch", "outlier_detection", "resample", "source_catalog",
+        "assign_mtwcs", "tweakreg", "skymatch", "outlier_detection", "resample", "source_catalog",
     ]  # fmt: skip
     assert names["detector1"][-3:] == ["jump", "ramp_fit", "gain_scale"]
 
