@@ -11,8 +11,9 @@ from math import isfinite
 
 import dask.array as da
 import numpy as np
-import xarray as xr
+from dask import delayed
 
+from jwpipe.exposure import ExposureError
 from jwpipe.numerics.clipping import SIGMA, Clipped, Values, clipped, grouped
 
 BINS = 2000
@@ -86,8 +87,8 @@ def _gaussian(x: np.ndarray, height: float, mean: float, sigma: float) -> np.nda
 
 
 def lazy_background_mask(
-    rate: xr.DataArray,
-    science: np.ndarray | None = None,
+    rate: da.Array,
+    science: da.Array | None = None,
     *,
     n_sigma: float = 2.0,
     fit_histogram: bool = False,
@@ -95,21 +96,57 @@ def lazy_background_mask(
 ) -> da.Array:
     """The ``background_mask`` of a lazy rate (y, x) or (integration, y, x), each frame in one chunk.
 
-    Of integrations each has a mask of its own, unless ``single`` asks for what is background in all of them.
+    ``science`` is the same for all integrations, or has as many. Each integration has a mask of its own, unless
+    ``single`` asks for what is background in all of them.
     """
-    frames = as_frames(rate)
     find = partial(_masks, n_sigma=n_sigma, fit_histogram=fit_histogram)
-    masks = da.map_blocks(find, frames, science, dtype=bool, meta=np.empty((0,) * rate.ndim, bool))
+    known = None if science is None else as_frames(science)
+    meta = np.empty((0,) * rate.ndim, bool)
+    masks = da.map_blocks(find, as_frames(rate), known, dtype=bool, meta=meta)
     return masks.all(axis=0) if single and masks.ndim == 3 else masks
 
 
-def as_frames(array: xr.DataArray) -> da.Array:
+def as_frames(array: da.Array) -> da.Array:
     """A lazy array with one chunk for each frame (y, x)."""
-    data = da.asarray(array.data)
-    return data.rechunk((*(1,) * (data.ndim - 2), *data.shape[-2:]))
+    return array.rechunk((*(1,) * (array.ndim - 2), *array.shape[-2:]))
 
 
 def _masks(rates: np.ndarray, science: np.ndarray | None, **options: bool | float) -> np.ndarray:
     """The masks of one frame, whatever leading axes it has."""
     frame = rates.reshape(rates.shape[-2:])
-    return background_mask(frame, science, **options).reshape(rates.shape)  # type: ignore[arg-type]
+    known = None if science is None else science.reshape(frame.shape)
+    return background_mask(frame, known, **options).reshape(rates.shape)  # type: ignore[arg-type]
+
+
+def user_mask(path: str, shape: tuple[int, ...]) -> da.Array:
+    """A mask (y, x) or (integration, y, x) from a FITS file, lazily: 1 in its SCI extension where there is background.
+
+    ``shape`` is that of the exposure, (integration, y, x).
+
+    Raises
+    ------
+    ExposureError
+        Where the file cannot be read or is of another shape.
+    """
+    from astropy.io import fits
+
+    try:
+        with fits.open(path) as hdus:
+            index = hdus.index_of("SCI") if "SCI" in hdus else 0
+            found = hdus[index].shape
+    except OSError as error:
+        raise ExposureError(f"user_mask {path}: cannot be read: {error}; check the name") from None
+    if found not in (shape[1:], shape):
+        raise ExposureError(
+            f"user_mask {path}: SCI has the shape {found}, expected {shape[1:]} or {shape}, as the exposure; "
+            "give a mask of the same subarray"
+        )
+    mask = delayed(_read_mask, pure=True)(path, index)
+    return da.from_delayed(mask, found, bool)
+
+
+def _read_mask(path: str, index: int) -> np.ndarray:
+    from astropy.io import fits
+
+    mask: np.ndarray = np.nan_to_num(fits.getdata(path, index)) != 0
+    return mask
