@@ -27,7 +27,7 @@ from jwpipe.pipelines import (
 )
 from jwpipe.provenance import sealed
 from jwpipe.refs import MissingReferences
-from jwpipe.request import Request, find_step
+from jwpipe.request import ALSO_RATES, Request, find_step
 
 IMAGES = frozenset({"rate", "rateints", "cal", "calints", "i2d"})
 """Products in which a pixel that can be used is expected."""
@@ -124,7 +124,7 @@ def settings_of(request: Request, unit: ExposureInput) -> Settings:
 
 
 def _prepared_alone(request: Request, exposure: xr.Dataset, settings: Settings) -> Prepared:
-    if request.single != "gain_scale":
+    if request.single not in {"gain_scale", *ALSO_RATES}:
         check_axes(request.pipelines[0], exposure)
     return prepare_alone(find_step(request.single, header(exposure)), exposure, settings)
 

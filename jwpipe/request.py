@@ -27,6 +27,8 @@ from jwpipe.step import AnyStep
 
 MOSAIC = "image3"
 ORDER = ("detector1", "image2", MOSAIC)
+ALSO_RATES = frozenset({"picture_frame", "clean_flicker_noise"})
+"""Steps of stage 1 that take count rates as well as ramps."""
 """Pipelines that follow each other; the others stand alone."""
 
 
@@ -65,6 +67,8 @@ class Request:
             return ("i2d",)
         if self.single == "gain_scale":
             return PIPELINES["image2"].inputs
+        if self.single in ALSO_RATES:
+            return (*PIPELINES["image2"].inputs, "ramp")
         first = self.pipelines[0]
         return ("cal",) if first == MOSAIC else PIPELINES[first].inputs
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -56,6 +56,34 @@ class Cleaning:
         if self.method == "median":
             return 1 + (OUTPUTS if shape[self.axis] == FULL else 1), shape[1 - self.axis]
         return 1 + (len(waves(FULL)) if _is_full(shape) else shape[0]), shape[1]
+
+    def is_dense(self, shape: tuple[int, ...]) -> bool:
+        """Whether the noise of frames of ``shape`` is found pixel by pixel."""
+        return self.method == "fft" and not _is_full(shape)
+
+    def noise(
+        self, found: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]
+    ) -> np.ndarray:
+        """The noise on rows and columns of a frame of ``shape``; broadcasts where it is the same along an axis.
+
+        Parameters
+        ----------
+        found
+            The rows after the first of what ``fitted`` found; where it is dense, on the region alone.
+        rows, columns
+            Indices of the region.
+        """
+        if self.is_dense(shape):
+            return found
+        if self.method == "fft":
+            basis = waves(FULL)[:, rows].T.astype(np.float32)
+            return basis @ found[:, columns]
+        part, line = (columns, rows) if self.axis == 1 else (rows, columns)
+        if len(found) == 1:
+            values = found[0, line]
+            return values[:, None] if self.axis == 1 else values[None, :]
+        chosen = found[(part * len(found) // shape[self.axis])[None, :], line[:, None]]
+        return chosen if self.axis == 1 else chosen.T
 
 
 def _is_full(shape: tuple[int, ...]) -> bool:
@@ -174,28 +202,10 @@ def line_medians(image: np.ndarray, level: np.float32, window: Window, parts: in
     return medians
 
 
-def noise(
-    found: np.ndarray, rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int], how: Cleaning
+def restored(
+    image: np.ndarray, level: Any, noise: np.ndarray, flat: np.ndarray | None
 ) -> np.ndarray:
-    """The noise on rows and columns of a frame of ``shape``; broadcasts where it is the same along an axis.
-
-    Parameters
-    ----------
-    found
-        The rows after the first of what ``fitted`` found, for any leading axes; in Fourier space, or a value a line,
-        along the whole of y and x; of other subarrays on the region alone.
-    rows, columns
-        Indices of the region.
-    """
-    if how.method == "median":
-        part, line = (columns, rows) if how.axis == 1 else (rows, columns)
-        if found.shape[-2] == 1:
-            values = found[..., 0, line]
-            return values[..., :, None] if how.axis == 1 else values[..., None, :]
-        which = part * found.shape[-2] // shape[how.axis]
-        chosen = found[..., which[None, :], line[:, None]]
-        return chosen if how.axis == 1 else np.swapaxes(chosen, -1, -2)
-    if _is_full(shape):
-        basis = waves(FULL)[:, rows].T.astype(np.float32)
-        return basis @ found[..., columns]
-    return found
+    """An image (y, x) without its noise, in the order in which frames are taken apart and put together again."""
+    rest = image if flat is None else image / flat
+    rest = ((rest - level) - noise) + level
+    return rest if flat is None else rest * flat
