@@ -181,9 +181,8 @@ def time_series_axis(header: Header) -> int:
     module, pupil = header["MODULE"], header["PUPIL"]
     if (module, pupil) != ("A", "GRISMR"):
         raise ExposureError(
-            f"{header.filename}: assign_wcs: MODULE {module}, PUPIL {pupil}, SUBARRAY {header.get('SUBARRAY')}; "
-            "expected module A and GRISMR for a NRC_TSGRISM, or the stripes of a _DHS subarray; correct the "
-            "keywords, or skip assign_wcs"
+            f"{header.filename}: assign_wcs: MODULE {module}, PUPIL {pupil}; expected module A and GRISMR for a "
+            "NRC_TSGRISM, or the stripes of a subarray with DHS in its name; correct the keywords, or skip assign_wcs"
         )
     return ROWS
 

@@ -39,12 +39,20 @@ class Solution:
 
 @dataclass(frozen=True)
 class Family:
-    """Modes whose WCS is built alike: the exposure types, their references, and the module that builds it."""
+    """Modes whose WCS is built alike: the exposure types, their references, and the module that builds it.
+
+    ``subarrays`` is what the names of the subarrays have in common, where not all belong to the family.
+    """
 
     name: str
     types: frozenset[str]
     refs: tuple[str, ...]
     on_sky: bool = True
+    subarrays: str = ""
+
+    def has(self, kind: str, keywords: Header) -> bool:
+        """Whether an exposure of type ``kind`` belongs to the family."""
+        return kind in self.types and self.subarrays in str(keywords.get("SUBARRAY", "")).upper()
 
     def build(self, exposure: xr.Dataset, references: References, params: Any) -> Solution:
         """The WCS of an exposure, and what comes with it."""
@@ -68,6 +76,13 @@ FAMILIES = (
         | _types("MIR", "IMAGE", "TACQ", "TACONFIRM", "LYOT", "4QPM", "CORONCAL")
         | _types("FGS", "IMAGE", "FOCUS"),
         ("distortion", "filteroffset"),
+    ),
+    Family(
+        "dhs",
+        _types("NRC", "TSGRISM"),
+        ("distortion", "filteroffset", "specwcs", "regions"),
+        on_sky=False,
+        subarrays="DHS",
     ),
     Family(
         "grism",
@@ -134,9 +149,9 @@ def family_of(keywords: Header) -> Family:
     """
     kind = exposure_type(keywords)
     for family in FAMILIES:
-        if kind in family.types:
+        if family.has(kind, keywords):
             return family
-    known = " ".join(sorted(kind for family in FAMILIES for kind in family.types))
+    known = " ".join(sorted({kind for family in FAMILIES for kind in family.types}))
     raise ExposureError(
         f"{keywords.filename}: assign_wcs: EXP_TYPE {kind} has no WCS; expected one of {known}; "
         "skip assign_wcs for this exposure"
