@@ -7,24 +7,29 @@ files. ``run_steps`` then builds the lazy result. Editing a pipeline is editing 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from jwpipe.chain import Bound
 from jwpipe.exposure import ExposureError, Header, MissingKeyword, header
+from jwpipe.frames import PIXELDQ, with_found_flags
 from jwpipe.graph import run_chain
 from jwpipe.hooks import apply_hooks, steps_among, without_steps
+from jwpipe.interleaved import is_interleaved, run_parts
 from jwpipe.params import Layer, resolve
 from jwpipe.provenance import COMPLETE, SKIPPED, STATUS_KEYWORDS, record
 from jwpipe.refs import References, select
+from jwpipe.stage1.superstripes import stack
 from jwpipe.state import bare
-from jwpipe.step import AnyStep, ExposureStep, Params, Step
+from jwpipe.step import AnyStep, CombiningStep, ExposureStep, Params, Step
 
+Keep = Callable[[str, xr.Dataset], None]
 DONE = "done before"
 
 
@@ -80,25 +85,40 @@ def prepare(
     layers = (*crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
     parameters = resolve(pipeline, steps, layers)
     done = _done(exposure) if pipeline else set()
-    planned = [
-        each
-        for step in steps
-        for each in _with_hooked_steps(step, parameters[step.name], keywords, done)
-    ]
-    types = list(dict.fromkeys(t for p in planned for t in reference_types(p, keywords)))
-    required = {
-        t for p in planned for t in reference_types(p, keywords) if t not in p.step.optional_types
-    }
+    planned = _plan(steps, parameters, keywords, done)
+    needs = [(p, reference_types(p, at)) for p, at in planned]
+    types = list(dict.fromkeys(t for _, wanted in needs for t in wanted))
+    required = {t for p, wanted in needs for t in wanted if t not in p.step.optional_types}
     references = select(
         keywords,
         types,
-        overrides={**settings.overrides, **_supplied(planned)},
+        overrides={**settings.overrides, **_supplied([p for p, _ in planned])},
         folders=settings.refs,
         crds=settings.crds,
         optional=frozenset(types) - required,
     )
-    final = tuple(_with_references(p, references, keywords) for p in planned)
-    return Prepared(exposure, final, references)
+    final = tuple(
+        _with_references(p, references if at is keywords else references.placed(at), at)
+        for p, at in planned
+    )
+    return Prepared(stack(exposure), final, references)
+
+
+def _plan(
+    steps: Sequence[AnyStep],
+    parameters: Mapping[str, Params],
+    keywords: Header,
+    done: AbstractSet[str],
+) -> list[tuple[Planned, Header]]:
+    """The steps with those among their hooks, each with the header that it will find."""
+    planned = []
+    for step in steps:
+        here = list(_with_hooked_steps(step, parameters[step.name], keywords, done))
+        planned += [(each, keywords) for each in here]
+        if isinstance(step, ExposureStep) and step.becomes is not None:
+            runs = any(each.runs for each in here if each.step is step)
+            keywords = step.becomes(keywords) if runs else keywords
+    return planned
 
 
 def crds_parameters(
@@ -122,7 +142,7 @@ def _done(exposure: xr.Dataset) -> set[str]:
 
 
 def _with_hooked_steps(
-    step: AnyStep, params: Params, keywords: Header, done: set[str]
+    step: AnyStep, params: Params, keywords: Header, done: AbstractSet[str]
 ) -> Iterator[Planned]:
     """A step, before and after it the steps among its hooks."""
     yield from (_planned(each, each.params(), keywords) for each in steps_among(params.pre_hooks))
@@ -153,7 +173,7 @@ def _supplied(planned: Sequence[Planned]) -> dict[str, str]:
     """Reference files that parameters of the steps name."""
     files: dict[str, str] = {}
     for each in planned:
-        if each.runs and isinstance(each.step, Step):
+        if each.runs and not isinstance(each.step, CombiningStep):
             files |= each.step.supplied(each.params)
     return files
 
@@ -161,13 +181,13 @@ def _supplied(planned: Sequence[Planned]) -> dict[str, str]:
 def _with_references(planned: Planned, references: References, keywords: Header) -> Planned:
     """Leave a step out where a reference that it cannot do without is N/A or does not suit."""
     step, params = planned.step, planned.params
-    if not planned.runs:
+    if not planned.runs or isinstance(step, CombiningStep):
         return planned
     for kind in reference_types(planned, keywords):
         if kind not in step.optional_types and references[kind] is None:
             return Planned(step, params, f"reference {kind} is N/A")
     with _named(step):
-        reason = step.unsuitable(references, keywords, params) if isinstance(step, Step) else ""
+        reason = step.unsuitable(references, keywords, params)
     return Planned(step, params, reason)
 
 
@@ -176,7 +196,7 @@ def reference_types(planned: Planned, keywords: Header) -> tuple[str, ...]:
     if not planned.runs:
         return ()
     if isinstance(planned.step, ExposureStep) and planned.step.needs is not None:
-        return planned.step.needs(keywords)
+        return planned.step.needs(keywords, planned.params)
     return planned.step.reference_types
 
 
@@ -200,34 +220,69 @@ def _reference(references: References, ref: str) -> Any:
     return None if file is None else file.array(name)
 
 
-def run_steps(
-    prepared: Prepared, keep: Callable[[str, xr.Dataset], None] | None = None
-) -> xr.Dataset:
+def run_steps(prepared: Prepared, keep: Keep | None = None) -> xr.Dataset:
     """The lazy exposure after all steps.
 
     ``keep(step name, exposure)`` is called after each step that has ``save_results``.
     Products of ramp_fit stand beside the ramp as ``rate.sci``, ``rateints.sci`` and so on; see ``split``.
     """
-    exposure = prepared.exposure
+    exposure, references = prepared.exposure, prepared.references
     for segment in _segments(prepared.steps):
         exposure = _hooked(exposure, segment[0].params.pre_hooks)
         running = [p for p in segment if p.runs]
         if running and isinstance(running[0].step, Step):
             _check_reads(exposure, running)
-            exposure, bound = _bound(exposure, running, prepared.references)
-            exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
-            exposure = exposure.drop_vars(FOUND, errors="ignore")
+            run = partial(_run_pixel_steps, references)
+            if is_interleaved(exposure):
+                exposure = run_parts(exposure, running, references, run)
+            else:
+                exposure = run(exposure, running)
         elif running:
             step = running[0].step
             assert isinstance(step, ExposureStep)
-            exposure = step.function(exposure, prepared.references, running[0].params)
+            exposure = _run_exposure_step(exposure, running[0], references, keep)
+            if step.becomes is not None:
+                references = references.placed(header(exposure))
         for p in segment:
             if p.reason != DONE:
-                exposure = _recorded(exposure, p, prepared.references)
+                exposure = _recorded(exposure, p, references)
         exposure = _hooked(exposure, segment[-1].params.post_hooks)
         if keep is not None and segment[-1].params.save_results and segment[-1].runs:
             keep(segment[-1].step.name, exposure)
     return exposure
+
+
+def _run_exposure_step(
+    exposure: xr.Dataset, planned: Planned, references: References, keep: Keep | None
+) -> xr.Dataset:
+    """The exposure after a step on whole exposures; ``keep`` gets the step's further products."""
+    step, params = planned.step, planned.params
+    assert isinstance(step, ExposureStep)
+    if step.draft is not None and "group" in exposure["sci"].dims:
+        draft = Planned(step.draft, step.draft.params(), "")
+        exposure = _run_pixel_steps(references, exposure, [draft])
+    if keep is not None:
+        for suffix, product in step.extras(exposure, references, params).items():
+            keep(suffix, product)
+    exposure = step.function(exposure, references, params)
+    drafts = [name for name in exposure if "." in str(name)] if step.draft is not None else []
+    return exposure.drop_vars(drafts)
+
+
+def _as_bound(planned: Planned, bound: Bound) -> Bound:
+    return bound
+
+
+def _run_pixel_steps(
+    references: References,
+    exposure: xr.Dataset,
+    running: Sequence[Planned],
+    view: Callable[[Planned, Bound], Bound] = _as_bound,
+) -> xr.Dataset:
+    """The exposure after a run of pixel steps; ``view`` may change each once it is bound."""
+    exposure, bound = _bound(exposure, running, references, view)
+    exposure = exposure.assign(run_chain(exposure, bound, _live(exposure, bound)))
+    return exposure.drop_vars(PIXELDQ, errors="ignore")
 
 
 def _check_reads(exposure: xr.Dataset, running: Sequence[Planned]) -> None:
@@ -254,41 +309,26 @@ def _takes(absent: Sequence[str]) -> str:
 
 
 def _bound(
-    exposure: xr.Dataset, running: Sequence[Planned], references: References
+    exposure: xr.Dataset,
+    running: Sequence[Planned],
+    references: References,
+    view: Callable[[Planned, Bound], Bound],
 ) -> tuple[xr.Dataset, list[Bound]]:
     """The steps bound to the exposure, and the exposure with the keywords that they leave."""
     bound: list[Bound] = []
     for planned in running:
         keywords = header(exposure)
-        bound.append(bind(planned, references, keywords))
+        bound.append(view(planned, bind(planned, references, keywords)))
         exposure = _marked(exposure, planned, references)
         assert isinstance(planned.step, Step)
         look = planned.step.frames(keywords, planned.params)
         if look is not None:
-            exposure = _with_found_flags(exposure, bound, look)
-            bound[-1] = Bound(replace(TAKE_FOUND, name=planned.step.name), {}, (), 0)
+            exposure, bound[-1] = with_found_flags(exposure, bound, look)
             settle = planned.step.settle(keywords, planned.params)
             if settle is not None:
-                bound.append(bind(Planned(settle, planned.params, ""), references, keywords))
+                settled = Planned(settle, planned.params, "")
+                bound.append(view(settled, bind(settled, references, keywords)))
     return exposure, bound
-
-
-FOUND = ("found_groupdq", "found_pixeldq")
-TAKE_FOUND = Step("found", lambda *found: found, reads=FOUND, writes=("groupdq", "pixeldq"))
-
-
-def _with_found_flags(
-    exposure: xr.Dataset, bound: Sequence[Bound], look: Callable[[np.ndarray], np.ndarray]
-) -> xr.Dataset:
-    """The exposure with the flags that the steps so far make, after a look at whole frames of them.
-
-    The steps run twice, first for their flags alone: what is held meanwhile is one byte a sample.
-    """
-    flags = run_chain(exposure, bound, ("groupdq", "pixeldq"))
-    groupdq = flags["groupdq"]
-    whole = groupdq.data.rechunk(groupdq.shape).map_blocks(look, dtype=groupdq.dtype)
-    found = groupdq.copy(data=whole.rechunk(groupdq.data.chunks))
-    return exposure.assign(dict(zip(FOUND, (found, flags["pixeldq"]), strict=True)))
 
 
 def _segments(planned: Sequence[Planned]) -> Iterator[list[Planned]]:

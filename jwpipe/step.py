@@ -65,7 +65,7 @@ def _nothing_supplied(params: Any) -> dict[str, str]:
     return {}
 
 
-def _no_frames(header: Header, params: Any) -> Callable[[np.ndarray], np.ndarray] | None:
+def _no_frames(header: Header, params: Any) -> Look | None:
     return None
 
 
@@ -135,6 +135,23 @@ class Survey:
     without: tuple[str, ...] = ()
 
 
+def _nothing_joined(flags: np.ndarray, left: np.ndarray) -> None:
+    """Integrations leave nothing to the next."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """A look at whole frames of group flags, one integration after the other.
+
+    ``find(flags)`` gets those of an integration (g, y, x), uint8, into which it may write, and returns new ones and
+    what it leaves to the next integration: an array (y, x), uint8, or ``None``. ``join(flags, left)`` writes that
+    into the flags (g, y, x) of the next integration, pixel by pixel.
+    """
+
+    find: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
+    join: Callable[[np.ndarray, np.ndarray], None] = _nothing_joined
+
+
 @dataclass(frozen=True, eq=False)
 class Step:
     """A pixel step: ``kernel(*reads, *references, *border, **keywords) -> tuple of writes``.
@@ -152,8 +169,8 @@ class Step:
     ``prepare(references, header, params)`` replaces ``refs`` by arguments of its own making, where
     a reference must be transformed first (the dark averaged to the read pattern); pixel arrays
     among them are ``RefArray``.
-    ``frames(header, params)`` gives a function that looks at whole frames of the group flags the kernel made,
-    (i, g, y, x) uint8, and returns new ones (events larger than any halo); ``None`` where there is none.
+    ``frames(header, params)`` gives a look at whole frames of the group flags that the kernel made (events larger
+    than any halo); ``None`` where there is none.
     ``settle(header, params)`` gives a step that takes the place of this one after that look, where flags of whole
     frames need the pixels once more; it is bound with this step's parameters and references.
     ``survey(references, header, params)`` says what the kernel must know of the whole exposure, or ``None``.
@@ -177,7 +194,7 @@ class Step:
     marks: Callable[[References, Header, Any], dict[str, Any]] = _no_marks
     prepare: Callable[[References, Header, Any], tuple[Any, ...]] | None = None
     border: Border | None = None
-    frames: Callable[[Header, Any], Callable[[np.ndarray], np.ndarray] | None] = _no_frames
+    frames: Callable[[Header, Any], Look | None] = _no_frames
     settle: Callable[[Header, Any], Step | None] = _settled
     survey: Callable[[References, Header, Any], Survey | None] = _no_survey
     apart: bool = False

@@ -25,7 +25,7 @@ from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.showers import ShowerRules, flag_showers, mark_raised, settle, shower_rules
 from jwpipe.stage1.void_groups import void_groups
-from jwpipe.step import Params, Step, Survey
+from jwpipe.step import Look, Params, Step, Survey
 
 JUMP = np.uint8(Group.JUMP_DET)
 UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
@@ -341,24 +341,28 @@ def _halo(params: JumpParams) -> int:
     return reach + (1 if params.flag_4_neighbors else 0)
 
 
-def _frames(header: Header, params: JumpParams) -> Callable[[np.ndarray], np.ndarray] | None:
+def _frames(header: Header, params: JumpParams) -> Look | None:
     """Look at whole frames for snowballs, then for showers."""
-    from jwpipe.stage1.snowballs import flag_large_events, snowball_rules
+    from jwpipe.stage1.snowballs import flag_integration, mark_cores, snowball_rules
 
-    looks: list[Callable[[np.ndarray], np.ndarray]] = []
-    if params.expand_large_events:
-        looks.append(partial(flag_large_events, **snowball_rules(header, params)))
-    if params.find_showers:
-        looks.append(partial(flag_showers, rules=shower_rules(header, params)))
-    return partial(_in_turn, tuple(looks)) if looks else None
+    snowballs = snowball_rules(header, params) if params.expand_large_events else None
+    showers = shower_rules(header, params) if params.find_showers else None
+    if snowballs is None:
+        return Look(partial(_find, None, showers)) if showers is not None else None
+    find = partial(flag_integration, **snowballs)
+    return Look(partial(_find, find, showers), partial(mark_cores, **snowballs))
 
 
-def _in_turn(
-    looks: tuple[Callable[[np.ndarray], np.ndarray], ...], flags: np.ndarray
-) -> np.ndarray:
-    for look in looks:
-        flags = look(flags)
-    return flags
+def _find(
+    snowballs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
+    showers: ShowerRules | None,
+    flags: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The flags (g, y, x) of an integration with its events, and what they leave to the next."""
+    flags, left = (flags, None) if snowballs is None else snowballs(flags)
+    if showers is not None:
+        flags = flag_showers(flags[np.newaxis], rules=showers)[0]
+    return flags, left
 
 
 def _settle(header: Header, params: JumpParams) -> Step | None:

@@ -68,15 +68,23 @@ def flag_large_events(groupdq: np.ndarray, *, rules: SnowballRules) -> np.ndarra
         nothing else, from their group on; with these cores JUMP_DET in the first ``next_groups`` groups of the next
         integration, the very first apart.
     """
-    flags = groupdq.copy()
-    cores = np.zeros((groupdq.shape[0], *groupdq.shape[2:]), np.uint8)
-    for ramp, core in zip(flags, cores, strict=True):
-        for group in range(1, ramp.shape[0]):
-            _flag_group(ramp, group, rules, core)
-    last = min(rules.next_groups, groupdq.shape[1])
-    for ramp, core in zip(flags[1:], cores[:-1], strict=True):
-        ramp[1:last] |= core
-    return flags
+    found = [flag_integration(ramp.copy(), rules=rules) for ramp in groupdq]
+    for (ramp, _), (_, core) in zip(found[1:], found[:-1], strict=True):
+        mark_cores(ramp, core, rules=rules)
+    return np.stack([ramp for ramp, _ in found])
+
+
+def flag_integration(ramp: np.ndarray, *, rules: SnowballRules) -> tuple[np.ndarray, np.ndarray]:
+    """The flags (g, y, x) of one integration, written into, and its saturated cores (y, x) as JUMP_DET."""
+    core = np.zeros(ramp.shape[1:], np.uint8)
+    for group in range(1, ramp.shape[0]):
+        _flag_group(ramp, group, rules, core)
+    return ramp, core
+
+
+def mark_cores(ramp: np.ndarray, cores: np.ndarray, *, rules: SnowballRules) -> None:
+    """Flag the ``cores`` (y, x) of the integration before in the first groups (g, y, x), the very first apart."""
+    ramp[1 : min(rules.next_groups, ramp.shape[0])] |= cores
 
 
 def _flag_group(ramp: np.ndarray, group: int, rules: SnowballRules, core: np.ndarray) -> None:
