@@ -92,7 +92,18 @@ GUIDER = frozenset(
 )
 
 IMAGES = IMAGING | CORONAGRAPHY | OTHER_IMAGES
-KNOWN = IMAGES | SPECTROSCOPY | CALIBRATION | DARKS | GUIDER
+RAMPS = IMAGES | SPECTROSCOPY | CALIBRATION
+STAGE1 = {"detector1": RAMPS, "dark": DARKS, "guider": GUIDER}
+"""What becomes of raw data: the exposure types of each pipeline of stage 1."""
+
+KNOWN = RAMPS | DARKS | GUIDER
+
+INSTRUMENTS = {"FGS": "FGS", "MIR": "MIRI", "NIS": "NIRISS", "NRC": "NIRCAM", "NRS": "NIRSPEC"}
+"""The instrument of exposure types that begin so."""
+
+TIME_SERIES = frozenset({"NRC_TSIMAGE", "NRC_TSGRISM", "NRS_BRIGHTOBJ"})
+"""Types of time series; exposures of others are so by TSOVISIT. Stage 1 treats all alike: parameter files of the
+calibration reference data system switch steps on and off for them."""
 
 
 def exposure_type(header: Header) -> str:
@@ -112,9 +123,27 @@ def exposure_type(header: Header) -> str:
     return found
 
 
+def stage1_pipeline(header: Header) -> str:
+    """The pipeline that takes an exposure's raw data: ``detector1``, ``dark`` or ``guider``.
+
+    Raises
+    ------
+    ExposureError
+        Where EXP_TYPE and INSTRUME contradict each other.
+    """
+    kind = exposure_type(header)
+    expected, found = INSTRUMENTS[kind[:3]], str(header["INSTRUME"]).upper()
+    if found != expected:
+        raise ExposureError(
+            f"{header.filename}: EXP_TYPE is {kind}, INSTRUME is {found}, expected {expected}; "
+            "correct one of the keywords"
+        )
+    return next(pipeline for pipeline, types in STAGE1.items() if kind in types)
+
+
 def is_time_series(header: Header) -> bool:
     """Whether the integrations are samples of a time series and must not be averaged."""
-    if (header.get("NINTS") or 1) < 2:
+    integrations = header.get("NINTS")
+    if integrations is not None and integrations < 2:
         return False
-    always = {"NRC_TSIMAGE", "NRC_TSGRISM", "NRS_BRIGHTOBJ"}
-    return bool(header.get("TSOVISIT")) or exposure_type(header) in always
+    return bool(header.get("TSOVISIT")) or exposure_type(header) in TIME_SERIES

@@ -14,7 +14,15 @@ import xarray as xr
 
 from jwpipe.dq import Group
 from jwpipe.exposure import CUBE, RAMP_VARIABLES, ExposureError, Header, header
-from jwpipe.exptypes import CORONAGRAPHY, DARKS, GUIDER, IMAGES, exposure_type, is_time_series
+from jwpipe.exptypes import (
+    CORONAGRAPHY,
+    DARKS,
+    GUIDER,
+    IMAGES,
+    exposure_type,
+    is_time_series,
+    stage1_pipeline,
+)
 from jwpipe.hooks import apply_hooks
 from jwpipe.interleaved import is_interleaved
 from jwpipe.pipeline import Planned, Prepared, Settings, prepare, run_steps, split
@@ -51,9 +59,8 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
     ExposureError
         For exposure types and detectors that this list does not serve.
     """
-    kind = exposure_type(keywords)
-    if kind in DARKS | GUIDER:
-        other = "dark" if kind in DARKS else "guider"
+    kind, taken = exposure_type(keywords), stage1_pipeline(keywords)
+    if taken != "detector1":
         raise ExposureError(
             f"{keywords.filename}: {kind} is not processed by detector1; run {other} on it"
         )

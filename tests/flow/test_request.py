@@ -98,7 +98,7 @@ def test_steps_have_the_names_of_the_community():
     assert names["image3"] == [
         "assign_mtwcs", "tweakreg", "skymatch", "outlier_detection", "resample", "source_catalog",
     ]  # fmt: skip
-    assert names["detector1"][-3:] == ["jump", "ramp_fit", "gain_scale"]
+    assert names["detector1"][-2:] == ["ramp_fit", "gain_scale"]
 
 
 def test_every_parameter_is_described():
