@@ -19,12 +19,16 @@ PEER = ROOT / "tests" / "parity" / "run_peer.py"
 
 @dataclass(frozen=True)
 class Cost:
-    """What one exposure, or one mosaic, cost: CPU seconds, wall seconds, peak memory, CPU seconds of each step."""
+    """What one exposure, or one mosaic, cost: CPU seconds, wall seconds, peak memory, CPU seconds of each step.
+
+    ``base_mib`` is the peak of the interpreter with its libraries, before any work.
+    """
 
     cpu_s: float
     wall_s: float
     peak_mib: float
     steps: Mapping[str, float] = field(default_factory=dict)
+    base_mib: float = 0.0
 
 
 def run_jwpipe(
@@ -48,7 +52,7 @@ def run_jwpipe(
         "steps": steps,
     }
     return [
-        Cost(line["cpu_s"], line["wall_s"], line["peak_mib"], line["steps"])
+        Cost(line["cpu_s"], line["wall_s"], line["peak_mib"], line["steps"], line["base_mib"])
         for line in _run(Path(sys.executable), JWPIPE, task)
     ]
 
@@ -59,6 +63,7 @@ def run_peer(
     inputs: Sequence[Path],
     output: Path,
     overrides: Mapping[str, Path],
+    steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Cost]:
     """The costs of each of the peer's runs, one after the other in one process."""
     tasks = [
@@ -67,6 +72,7 @@ def run_peer(
             "input": str(path),
             "output": str(output),
             "overrides": {kind: str(file) for kind, file in overrides.items()},
+            "steps": steps or {},
             "measure": True,
         }
         for path in inputs

@@ -52,10 +52,16 @@ COMBINING = {
 }
 
 
+def peak_mib() -> float:
+    """Peak resident memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 class Clock(runner.Silent):
     """Prints what each unit of work cost."""
 
     def __init__(self) -> None:
+        self.base = peak_mib()
         self.steps: dict[str, float] = defaultdict(float)
         self.stage = ""
         self.entered = 0.0
@@ -84,7 +90,8 @@ class Clock(runner.Silent):
                     "error": error,
                     "cpu_s": cpu,
                     "wall_s": wall,
-                    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                    "peak_mib": peak_mib(),
+                    "base_mib": self.base,
                     "steps": dict(self.steps),
                 }
             ),

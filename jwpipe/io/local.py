@@ -1,7 +1,8 @@
 """Boxes of an image in a local file, decoded piece by piece.
 
 Whole rows are read by position: mapping the file would cost a page fault every few rows, and its pages would count
-as memory of the process. Narrow columns are mapped, plane by plane.
+as memory of the process. Narrow columns are mapped, plane by plane. Planes so small that several fit into a piece are
+read whole, whatever part of them is wanted: a call for each would take longer than its bytes.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import mmap
 import os
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from jwpipe.numerics.byteorder import Decode
 
 PIECE = 1 << 18
 """Bytes read at once, so that they are decoded while they are in the cache."""
+SMALL_PLANE = PIECE // 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,9 @@ class LocalImage:
         OSError
             The file cannot be read, or ends too early.
         """
+        if self._is_run_of_small_planes(pixels.shape):
+            self._read_planes(box, pixels)
+            return
         if len(self.shape) > 1 and pixels.shape[-1] != self.shape[-1]:
             self._read_columns(box, pixels)
             return
@@ -45,6 +51,31 @@ class LocalImage:
         starts = [part.start for part in box]
         for index, first in runs(self.shape, starts, pixels.shape) if pixels.size else ():
             self._read_run(first, pixels[index].reshape(-1), scratch)
+
+    @property
+    def _plane(self) -> int:
+        """Bytes of a plane (y, x)."""
+        return prod(self.shape[-2:]) * self.itemsize
+
+    def _is_run_of_small_planes(self, shape: tuple[int, ...]) -> bool:
+        """Whether a box of ``shape`` is part of small planes that follow each other in the file."""
+        together = shape[1:-2] == self.shape[1:-2]
+        return len(shape) > 2 and prod(shape) > 0 and together and self._plane <= SMALL_PLANE
+
+    def _read_planes(self, box: tuple[slice, ...], pixels: np.ndarray) -> None:
+        """Parts of planes that follow each other, several planes at a time."""
+        *outer, rows, columns = box
+        first = outer[0].start * prod(self.shape[1:-2])
+        parts = pixels.reshape(-1, *pixels.shape[-2:])
+        step = PIECE // self._plane
+        scratch = np.empty(min(step, len(parts)) * self._plane, np.uint8)
+        for start in range(0, len(parts), step):
+            some = parts[start : start + step]
+            raw = scratch[: len(some) * self._plane]
+            self._read_bytes(self.offset + (first + start) * self._plane, raw)
+            planes = raw.reshape(len(some), self.shape[-2], self.shape[-1], self.itemsize)
+            wanted = np.ascontiguousarray(planes[:, rows, columns])
+            self.decode(wanted.reshape(-1), some.reshape(-1))
 
     def _read_columns(self, box: tuple[slice, ...], pixels: np.ndarray) -> None:
         """Some columns, plane by plane: few of the bytes on the way from the first to the last are wanted."""

@@ -11,6 +11,7 @@ from io_examples import OBSERVATIONS, rate, real_data, uncal
 
 import jwpipe.io as jio
 from jwpipe.io import fits_read, source
+from jwpipe.io import local
 from jwpipe.io.fitsarray import FitsArray, bounding_box
 
 
@@ -172,6 +173,18 @@ def test_gzip(ramp, tmp_path):
 def test_bounding_boxes(ramp, index):
     box, rest = bounding_box(index, ramp[1].shape)
     np.testing.assert_array_equal(ramp[1][box][rest], ramp[1][index])
+
+
+@pytest.mark.parametrize("small", [0, local.SMALL_PLANE], ids=["planes apart", "together"])
+@pytest.mark.parametrize(
+    "box",
+    [np.s_[:], np.s_[1:2], np.s_[:, 1:3], np.s_[:, :, 3:9], np.s_[..., 2:5], np.s_[1:, :, 4:5, :3]],
+)
+def test_parts_of_planes(ramp, monkeypatch, small, box):
+    monkeypatch.setattr(local, "SMALL_PLANE", small)
+    monkeypatch.setattr(local, "PIECE", 3 * ramp[1][0, 0].nbytes)
+    read = jio.open(ramp[0])["sci"].data[box].compute()
+    np.testing.assert_array_equal(read, ramp[1][box])
 
 
 @real_data
