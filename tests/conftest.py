@@ -12,8 +12,10 @@ import dask
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
+from detector_examples import EXAMPLES, simulated
 
 from jwpipe.cli import main
+from jwpipe.runner import run
 from jwpipe.simulate import Observation
 from jwpipe.simulate import observation as simulate
 from jwpipe.simulate.sky import Scene
@@ -50,6 +52,21 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Observation:
         readpatt="RAPID",
         scene=crowded,
     )
+
+
+@pytest.fixture(scope="session")
+def detector_runs(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, tuple[Observation, Path]]:
+    """An exposure of every kind of detector, and the folder of its rates."""
+    runs = {}
+    for name in EXAMPLES:
+        root = tmp_path_factory.mktemp("detector")
+        made = simulated(name, root)
+        (outcome,) = run("detector1", made.uncal[0], root / "ours", refs=[made.references])
+        assert not outcome.error, outcome.error
+        runs[name] = made, root / "ours"
+    return runs
 
 
 @pytest.fixture(scope="session")

@@ -320,17 +320,20 @@ def references(
     size: int | None = None,
     filter: str,
     instrument: Instrument | None = None,
-    full: bool = False,
+    bias: np.ndarray | None = None,
 ) -> dict[str, Path]:
     """Write the reference files of a detector into ``folder``, without any exposure; paths by type.
 
-    They are those of an exposure with these arguments, by ``observation``, and fit any of the same shape.
+    They are those of an exposure with these arguments, by ``observation``, and fit any of the same shape. ``bias``
+    (ny, nx; DN) takes the place of the simulated one, where another's exposure has its own.
     """
     optics = _optics(detector, filter)
     mode = _Mode(subarray, size, readpatt, ngroups, nints)
     camera = mode.camera(optics.detector, instrument)
     true = pixels(optics, camera.region, camera.instrument)
-    return write_references(Path(folder), optics, camera, true, full=full)
+    if bias is not None:
+        true = replace(true, bias=np.asarray(bias, np.float32))
+    return write_references(Path(folder), optics, camera, true, full=False)
 
 
 def _optics(name: str, band: str) -> Optics:

@@ -26,6 +26,7 @@ from jwpipe.simulate.special_references import irs2_filters, miri_references
 
 _SPARE_DARK_FRAMES = 4
 _THRESHOLD = 0.97
+_IRS2_LEAVES = 0.4
 
 
 def write_references(
@@ -101,8 +102,12 @@ def _gain(kit: Kit, true: Pixels) -> Path:
 
 
 def _readnoise(kit: Kit, true: Pixels) -> Path:
-    """Noise of the difference of two frames, the 1/f noise included, as it comes out of dark exposures."""
-    single = np.hypot(true.read_noise, kit.camera.instrument.one_over_f)
+    """Noise of the difference of two frames, the 1/f noise included, as it comes out of dark exposures.
+
+    With IRS2 the better part of the latter is taken out.
+    """
+    left = kit.camera.instrument.one_over_f * (_IRS2_LEAVES if kit.camera.irs2 else 1.0)
+    single = np.hypot(true.read_noise, left)
     noise = (2.0**0.5 * single).astype(np.float32)
     words = kit.keywords("readnoise", "ReadnoiseModel", kit.place(), {"READPATT": "ANY"})
     return fitsfile.write(

@@ -13,7 +13,7 @@ from jwpipe.simulate.geometry import Optics
 from jwpipe.simulate.instruments import FILTERS
 from jwpipe.simulate.optics import mosaic_apertures
 
-USEAFTER = "2022-01-01T00:00:00"
+USEAFTER = "2015-01-01T00:00:00"
 
 
 INSTRUMENT_WORDS = {

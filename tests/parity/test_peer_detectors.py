@@ -1,0 +1,96 @@
+"""Stage 1 of every kind of detector against jwst 3.0.0, on simulated exposures: one process of the peer for all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from both import references
+from compare import RATE, assert_same_image
+from detector_examples import EXAMPLES, INTERFEROGRAM, references_of_interferogram
+from peer import Peer, task
+
+from jwpipe import simulate
+from jwpipe.runner import run
+from jwpipe.simulate import INSTRUMENTS, Scene
+
+pytestmark = pytest.mark.peer
+
+WHOLE = {
+    "detectors": ("GUIDER2",),
+    "subarray": "FULL",
+    "readpatt": "FGSRAPID",
+    "ngroups": 3,
+    "filter": "OPEN",
+}
+EMPTY = Scene(
+    star_density=0.0, bright_density=0.0, galaxy_density=0.0, spiral_density=0.0, background=3.0
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[simulate.Observation, Path]:
+    """A full frame of four outputs whose lines run along the columns of the image."""
+    root = tmp_path_factory.mktemp("whole")
+    knobs = replace(INSTRUMENTS["FGS"], amplifier_drift=20.0, one_over_f=0.3, cosmic_ray_rate=0.5)
+    made = simulate.observation(root, dithers=1, scene=EMPTY, instrument=knobs, **WHOLE)
+    (outcome,) = run("detector1", made.uncal[0], root / "ours", refs=[made.references])
+    assert not outcome.error, outcome.error
+    return made, root / "ours"
+
+
+@pytest.fixture(scope="module")
+def interferogram(tmp_path_factory) -> tuple[dict[str, Path], Path] | None:
+    """References of another simulator's interferogram and the folder of our products, where it is at hand."""
+    if not INTERFEROGRAM.exists():
+        return None
+    root = tmp_path_factory.mktemp("interferogram")
+    files = references_of_interferogram(root / "refs")
+    (outcome,) = run("detector1", INTERFEROGRAM, root / "ours", refs=[root / "refs"])
+    assert not outcome.error, outcome.error
+    return files, root / "ours"
+
+
+@pytest.fixture(scope="module")
+def pairs(
+    peer: Peer, detector_runs, whole, interferogram, tmp_path_factory
+) -> dict[str, tuple[Path, Path]]:
+    """Folders of our products and theirs."""
+    root = tmp_path_factory.mktemp("theirs")
+    given = {
+        name: (made.uncal[0], references(made, made.uncal[0]), ours)
+        for name, (made, ours) in (detector_runs | {"FGS, whole": whole}).items()
+    }
+    if interferogram is not None:
+        given["NIRISS, interferogram"] = INTERFEROGRAM, *interferogram
+    folders = {name: root / str(number) for number, name in enumerate(given)}
+    tasks = [
+        task("Detector1Pipeline", source, folders[name], files)
+        for name, (source, files, _) in given.items()
+    ]
+    peer.start("detectors", tasks).wait()
+    return {name: (ours, folders[name]) for name, (_, _, ours) in given.items()}
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, "FGS, whole", "NIRISS, interferogram"])
+@pytest.mark.parametrize("suffix", ["rate", "rateints"])
+def test_rates(pairs, name: str, suffix: str):
+    if name not in pairs:
+        pytest.skip(f"{INTERFEROGRAM} is not there")
+    ours, theirs = pairs[name]
+    (product,) = theirs.glob(f"*_{suffix}.fits")
+    assert_same_image(ours / product.name, product, RATE)
+
+
+def test_outputs_along_columns_are_levelled(whole):
+    """Outputs drift by 20 DN from group to group; the rates of the four agree to what the noise of the rest allows."""
+    made, ours = whole
+    truth = made.truth(made.names[0])
+    with fits.open(ours / f"{made.names[0]}_rate.fits") as hdus:
+        off = np.where(hdus["DQ"].data == 0, hdus["SCI"].data - truth.rate, np.nan)
+    levels = np.nanmedian(off.reshape(4, 512, 2048), axis=(1, 2))
+    # 20 DN from one group to the next of 10.7 s would be 2.6 DN/s
+    assert np.ptp(levels) < 0.05
