@@ -275,7 +275,8 @@ def _reduced(bound: Bound, run: slice, names: tuple[str, ...], *sides: State) ->
     """What a border step makes of the frame's edges."""
     border = bound.step.border
     assert border is not None
-    arrays = border.reduce(dict(zip(names, sides, strict=True)), **bound.keywords_from(run.start))
+    edges = dict(zip(names, sides, strict=True))
+    arrays = border.reduce(edges, *bound.references, **bound.keywords_from(run.start))
     return Levels(run.start, run.stop, tuple(packed(array) for array in arrays))
 
 

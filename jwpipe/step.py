@@ -93,10 +93,10 @@ def _no_halo(params: Any) -> int:
 class Border:
     """What a step needs from the edges of the frame before any tile can be corrected (reference pixels).
 
-    ``reduce(sides, **keywords)`` gets ``sides[name][variable]`` for the names in ``sides``: arrays cut ``width``
-    pixels wide along that edge, as they are just before the step. It returns a tuple of small arrays
-    with dimensions ``dims`` (one tuple of names each); the kernel receives them, cut to its rows, as its last
-    positional arguments.
+    ``reduce(sides, *references, **keywords)`` gets ``sides[name][variable]`` for the names in ``sides``: arrays cut
+    ``width`` pixels wide along that edge, as they are just before the step; references are not cut. It returns a
+    tuple of small arrays with dimensions ``dims`` (one tuple of names each); the kernel receives them, cut to its
+    rows, as its last positional arguments.
     """
 
     width: int
@@ -162,6 +162,7 @@ class Step:
     ``keywords(header, params)`` gives the kernel's keyword arguments: scalars, resolved once per exposure.
     ``applies(header, params)`` gives the reason to skip the step for this exposure, or ``""``;
     ``unsuitable(references, header, params)`` likewise, once the references are chosen.
+    ``needs(header, params)`` gives those reference types that an exposure needs, where that depends on what it is.
     ``halo(params)`` is the number of neighbouring rows that the kernel looks at.
     ``supplied(params)`` names reference files that parameters stand for, by type (``user_supplied_flat``).
     ``marks(references, header, params)`` gives keywords that the step leaves in the primary header, where later
@@ -189,6 +190,7 @@ class Step:
     keywords: Callable[[Header, Any], dict[str, Any]] = _no_keywords
     applies: Callable[[Header, Any], str] = _no_reason
     halo: Callable[[Any], int] = _no_halo
+    needs: Callable[[Header, Any], tuple[str, ...]] | None = None
     unsuitable: Callable[[References, Header, Any], str] = _suits
     supplied: Callable[[Any], dict[str, str]] = _nothing_supplied
     marks: Callable[[References, Header, Any], dict[str, Any]] = _no_marks

@@ -115,3 +115,28 @@ def _median(window: np.ndarray, size: int) -> float:
     if size == 0:
         return np.nan
     return 0.5 * (window[(size - 1) // 2] + window[size // 2])
+
+
+@kernel
+def subtract_levels(
+    sci: np.ndarray,
+    along_x: np.ndarray,
+    along_y: np.ndarray,
+    part_of_x: np.ndarray,
+    part_of_y: np.ndarray,
+) -> np.ndarray:
+    """Subtract levels of columns (i, g, part, x) and rows (i, g, part, y) from counts (i, g, y, x).
+
+    ``part_of_x`` (x) is the part of ``along_y`` that a column has, ``part_of_y`` (y) that of ``along_x`` of a row.
+    """
+    integrations, groups, rows, columns = sci.shape
+    corrected = np.empty_like(sci)
+    apart = along_y.shape[2] > 1
+    for i in range(integrations):
+        for g in range(groups):
+            for y in range(rows):
+                part, level = part_of_y[y], along_y[i, g, 0, y]
+                for x in range(columns):
+                    level = along_y[i, g, part_of_x[x], y] if apart else level
+                    corrected[i, g, y, x] = sci[i, g, y, x] - along_x[i, g, part, x] - level
+    return corrected

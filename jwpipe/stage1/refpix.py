@@ -5,7 +5,8 @@ group of a frame read out in four outputs of 512 columns: the clipped means of t
 both ends of an output, odd and even columns apart; then for each row the running median of the
 reference columns at both ends. Subarrays read out in one output have the clipped mean of all their
 reference pixels. All of it needs the frame's edges alone: ``reference_levels`` reduces them to one
-value for each column and row, which ``subtract_reference`` takes off.
+value for each column and row, which ``subtract_reference`` takes off. With ``refpix_algorithm = "sirs"`` full
+frames have a value for each row and output instead of the running median (`jwpipe.stage1.refpix_sirs`).
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,9 @@ from pydantic import Field
 
 from jwpipe.dq import Pixel
 from jwpipe.exposure import ExposureError, Header
-from jwpipe.numerics.jit import kernel
-from jwpipe.numerics.levels import clipped_means, running_medians
+from jwpipe.numerics.levels import clipped_means, running_medians, subtract_levels
+from jwpipe.refs import References
+from jwpipe.stage1.refpix_sirs import sirs_kernels, sirs_levels
 from jwpipe.step import Border, Params, Step
 
 DETECTOR = 2048
@@ -87,16 +89,20 @@ class Readout:
     side_smoothing_length: int
     side_gain: float
     siglimit: float
+    sigreject: float
 
 
 def subtract_reference(
     sci: np.ndarray,
     pixeldq: np.ndarray,
     zeroframe: np.ndarray | None,
+    sirs: np.ndarray | None,
     along_x: np.ndarray,
     along_y: np.ndarray,
     zero_x: np.ndarray,
     zero_y: np.ndarray,
+    part_of_x: np.ndarray,
+    part_of_y: np.ndarray,
     *,
     readout: Readout,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -107,35 +113,27 @@ def subtract_reference(
     sci
         Counts (i, g, y, x), DN.
     pixeldq
-        Flags (y, x); they are for ``reference_levels``.
+        Flags (y, x); they are for ``reference_levels``, and so are the kernels ``sirs``.
     zeroframe
         First frames (i, y, x), DN; pixels of 0 hold no data and stay 0.
     along_x, along_y
-        Levels (i, g, x) and (i, g, y) of ``reference_levels``, DN.
+        Levels (i, g, part, x) and (i, g, part, y) of ``reference_levels``, DN.
     zero_x, zero_y
-        Levels (i, x) and (i, y) of the zero frame, DN.
+        Levels (i, part, x) and (i, part, y) of the zero frame, DN.
+    part_of_x, part_of_y
+        The part of ``along_y`` that each column has, and that of ``along_x`` that each row has.
     """
+    parts = part_of_x, part_of_y
     if zeroframe is not None:
         levels = zero_x[:, np.newaxis], zero_y[:, np.newaxis]
-        corrected = _subtract(zeroframe[:, np.newaxis], *levels)[:, 0]
+        corrected = subtract_levels(zeroframe[:, np.newaxis], *levels, *parts)[:, 0]
         zeroframe = np.where(zeroframe == 0, zeroframe, corrected)
-    return _subtract(sci, along_x, along_y), zeroframe
+    return subtract_levels(sci, along_x, along_y, *parts), zeroframe
 
 
-@kernel
-def _subtract(sci: np.ndarray, along_x: np.ndarray, along_y: np.ndarray) -> np.ndarray:
-    integrations, groups, rows, columns = sci.shape
-    corrected = np.empty_like(sci)
-    for i in range(integrations):
-        for g in range(groups):
-            for y in range(rows):
-                level = along_y[i, g, y]
-                for x in range(columns):
-                    corrected[i, g, y, x] = sci[i, g, y, x] - along_x[i, g, x] - level
-    return corrected
-
-
-def reference_levels(sides: Sides, *, readout: Readout) -> tuple[np.ndarray, ...]:
+def reference_levels(
+    sides: Sides, sirs: np.ndarray | None = None, *, readout: Readout
+) -> tuple[np.ndarray, ...]:
     """Reduce the frame's edges to the levels that ``subtract_reference`` takes off.
 
     Parameters
@@ -144,20 +142,24 @@ def reference_levels(sides: Sides, *, readout: Readout) -> tuple[np.ndarray, ...
         ``sci`` (i, g, y, x), ``pixeldq`` (y, x) and perhaps ``zeroframe`` (i, y, x) of the edges
         ``bottom top left right``, four pixels wide. Pixels with DO_NOT_USE and values of NaN do
         not count.
+    sirs
+        Kernels (side, output, row), where the reference columns are to be convolved with them.
 
     Returns
     -------
     along_x, along_y, zero_x, zero_y
-        Levels (i, g, x), (i, g, y), and of the zero frame (i, x), (i, y), in DN, float64.
+        Levels (i, g, part, x), (i, g, part, y), and of the zero frame (i, part, x), (i, part, y), in DN, float64.
+    part_of_x, part_of_y
+        See ``subtract_reference``.
     """
     flags = {name: _flags(name, side, readout.edgeless) for name, side in sides.items()}
     science = {name: side["sci"] for name, side in sides.items()}
-    along_x, along_y = _levels(science, flags, readout)
+    along_x, along_y, *parts = _levels(science, flags, sirs, readout)
     if "zeroframe" not in sides["left"]:
-        return along_x, along_y, np.zeros_like(along_x[:, 0]), np.zeros_like(along_y[:, 0])
+        return along_x, along_y, np.zeros_like(along_x[:, 0]), np.zeros_like(along_y[:, 0]), *parts
     frames = {name: side["zeroframe"][:, np.newaxis] for name, side in sides.items()}
-    zero_x, zero_y = _levels(frames, flags, readout)
-    return along_x, along_y, zero_x[:, 0], zero_y[:, 0]
+    zero_x, zero_y, *_ = _levels(frames, flags, sirs, readout)
+    return along_x, along_y, zero_x[:, 0], zero_y[:, 0], *parts
 
 
 def _flags(name: str, side: Mapping[str, np.ndarray], edgeless: bool) -> np.ndarray:
@@ -193,9 +195,12 @@ class _Edge:
 
 
 def _levels(
-    values: Mapping[str, np.ndarray], flags: Mapping[str, np.ndarray], readout: Readout
-) -> tuple[np.ndarray, np.ndarray]:
-    """Reduce the edges of one cube to levels along x (i, g, x) and along y (i, g, y)."""
+    values: Mapping[str, np.ndarray],
+    flags: Mapping[str, np.ndarray],
+    sirs: np.ndarray | None,
+    readout: Readout,
+) -> tuple[np.ndarray, ...]:
+    """Reduce the edges of one cube to levels along x (i, g, part, x) and y (i, g, part, y), and their parts."""
     x_is_fast = abs(readout.fast) == 1
     across, along = ("bottom", "top"), ("left", "right")
     low, high = (across if x_is_fast else along)[:: np.sign(readout.slow)]
@@ -204,12 +209,20 @@ def _levels(
         key: _Edge(_turned(values[name], readout), _turned(flags[name], readout))
         for key, name in (("low", low), ("high", high), ("left", left), ("right", right))
     }
-    reduce = _output_levels if readout.outputs else _common_levels
-    columns, rows = reduce(edges, readout)
-    columns = columns[..., :: np.sign(readout.fast)]
-    rows = rows[..., :: np.sign(readout.slow)]
-    levels = (columns, rows) if x_is_fast else (rows, columns)
-    return np.ascontiguousarray(levels[0]), np.ascontiguousarray(levels[1])
+    if readout.outputs:
+        columns, rows = _output_levels(edges, sirs, readout)
+    else:
+        columns, rows = _common_levels(edges, readout)
+    parts = np.arange(columns.shape[-1]) * rows.shape[2] // columns.shape[-1]
+    forward = np.sign(readout.fast), np.sign(readout.slow)
+    columns, parts, rows = (
+        columns[..., :: forward[0]],
+        parts[:: forward[0]],
+        rows[..., :: forward[1]],
+    )
+    alike = np.zeros(rows.shape[-1], parts.dtype)
+    result = (columns, rows, parts, alike) if x_is_fast else (rows, columns, alike, parts)
+    return tuple(np.ascontiguousarray(array) for array in result)
 
 
 def _turned(array: np.ndarray, readout: Readout) -> np.ndarray:
@@ -241,11 +254,13 @@ def _common_levels(edges: Mapping[str, _Edge], readout: Readout) -> tuple[np.nda
         ]
         mean = clipped_means(np.concatenate(samples, axis=-1), readout.siglimit)
         columns[..., np.isin(parity, these)] = np.nan_to_num(mean)[..., np.newaxis]
-    return columns, np.zeros((*columns.shape[:2], nrows))
+    return columns[:, :, np.newaxis], np.zeros((*columns.shape[:2], 1, nrows))
 
 
-def _output_levels(edges: Mapping[str, _Edge], readout: Readout) -> tuple[np.ndarray, np.ndarray]:
-    """Give the clipped means of each output, then the smoothed level of each row."""
+def _output_levels(
+    edges: Mapping[str, _Edge], sirs: np.ndarray | None, readout: Readout
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the clipped means of each output, then the smoothed level of each row, or row and output."""
     nrows, ncolumns = edges["left"].flags.shape[0], edges["low"].flags.shape[1]
     row = (readout.row + np.arange(nrows))[:, np.newaxis]
     column = readout.column + np.arange(ncolumns)
@@ -265,7 +280,13 @@ def _output_levels(edges: Mapping[str, _Edge], readout: Readout) -> tuple[np.nda
         known = np.isfinite(signals).all(axis=0)
         for part, signal in zip(parts, signals, strict=True):
             columns[..., part] = np.where(known, signal, 0.0)[..., np.newaxis]
-    return columns, _row_levels(edges, columns, column, readout)
+    if sirs is not None and readout.use_side_ref_pixels:
+        left = edges["left"].above(columns[..., :WIDTH]).astype(np.float32)
+        right = edges["right"].above(columns[..., -WIDTH:]).astype(np.float32)
+        rows = sirs_levels(left, right, sirs, readout.sigreject)
+    else:
+        rows = _row_levels(edges, columns, column, readout)[:, :, np.newaxis]
+    return columns[:, :, np.newaxis], rows
 
 
 def _row_levels(
@@ -295,10 +316,8 @@ def _keywords(header: Header, params: RefpixParams) -> dict[str, Any]:
     Raises
     ------
     ExposureError
-        For MIRI, IRS2 and striped readouts, for ``refpix_algorithm = "sirs"`` on full frames, and
-        for axes that make no sense.
+        For axes that make no sense.
     """
-    _refuse_unsupported(header, params)
     fast, slow = int(header["FASTAXIS"]), int(header["SLOWAXIS"])
     if {abs(fast), abs(slow)} != {1, 2}:
         raise ExposureError(
@@ -320,6 +339,7 @@ def _keywords(header: Header, params: RefpixParams) -> dict[str, Any]:
         side_smoothing_length=params.side_smoothing_length,
         side_gain=params.side_gain,
         siglimit=params.siglimit,
+        sigreject=params.sigreject,
     )
     return {"readout": readout}
 
@@ -330,21 +350,18 @@ def place(axis: int, starts: tuple[int, int], sizes: tuple[int, int]) -> int:
     return start if axis > 0 else DETECTOR - start - size
 
 
-def _refuse_unsupported(header: Header, params: RefpixParams) -> None:
-    if header.get("INSTRUME") == "MIRI":
-        found = "INSTRUME = MIRI"
-    elif "IRS2" in str(header.get("READPATT", "")):
-        found = f"READPATT = {header['READPATT']}"
-    elif header.get("MSTR_RD1") is not None:
-        found = "the striped readout of MSTR_RD1"
-    elif params.refpix_algorithm == "sirs" and "FULL" in str(header.get("SUBARRAY", "")):
-        found = "refpix_algorithm = sirs"
-    else:
-        return
-    raise ExposureError(
-        f"{header.filename}: refpix: {found} is not supported; near-infrared frames and subarrays "
-        "with refpix_algorithm = median are; skip refpix to go on without it"
-    )
+def _needs(header: Header, params: RefpixParams) -> tuple[str, ...]:
+    wanted = params.refpix_algorithm == "sirs" and "FULL" in str(header.get("SUBARRAY", ""))
+    return ("sirskernel",) if wanted else ()
+
+
+def _prepare(references: References, header: Header, params: RefpixParams) -> tuple[Any, ...]:
+    """Give the kernels for this detector, ``None`` where the running median is to be taken."""
+    file = references["sirskernel"] if _needs(header, params) else None
+    if file is None:
+        return (None,)
+    detector = str(header["DETECTOR"])
+    return (sirs_kernels(file.tree(), detector, params.gaussmooth, params.halfwidth),)
 
 
 def _applies(header: Header, params: RefpixParams) -> str:
@@ -360,17 +377,21 @@ def _applies(header: Header, params: RefpixParams) -> str:
     return ""
 
 
-RAMP_LEVELS = (("integration", "group", "x"), ("integration", "group", "y"))
-ZEROFRAME_LEVELS = (("integration", "x"), ("integration", "y"))
+RAMP_LEVELS = (("integration", "group", "part", "x"), ("integration", "group", "part", "y"))
+ZEROFRAME_LEVELS = (("integration", "part", "x"), ("integration", "part", "y"))
+PARTS = (("x",), ("y",))
 
 refpix = Step(
     "refpix",
     subtract_reference,
     reads=("sci", "pixeldq", "zeroframe?"),
     writes=("sci", "zeroframe?"),
+    refs=("sirskernel.tree?",),
     params=RefpixParams,
     keywords=_keywords,
     applies=_applies,
-    border=Border(WIDTH, reference_levels, (*RAMP_LEVELS, *ZEROFRAME_LEVELS)),
+    needs=_needs,
+    prepare=_prepare,
+    border=Border(WIDTH, reference_levels, (*RAMP_LEVELS, *ZEROFRAME_LEVELS, *PARTS)),
     apart=True,
 )

@@ -1,3 +1,5 @@
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from jwpipe.stage1.refpix import (
     refpix,
     subtract_reference,
 )
+from jwpipe.stage1.refpix_sirs import sirs_levels
 
 REF, DNU = np.uint32(Pixel.REFERENCE_PIXEL), np.uint32(Pixel.DO_NOT_USE)
 ORIENTATIONS = [(1, 2), (1, -2), (-1, 2), (-1, -2), (2, 1), (2, -1), (-2, 1), (-2, -1)]
@@ -50,7 +53,7 @@ def levels(sci, pixeldq, head, zeroframe=None, **parameters):
 def correct(sci, pixeldq, head, zeroframe=None, **parameters):
     keywords = refpix.keywords(head, RefpixParams(**parameters))
     found = levels(sci, pixeldq, head, zeroframe, **parameters)
-    return subtract_reference(sci, pixeldq, zeroframe, *found, **keywords)
+    return subtract_reference(sci, pixeldq, zeroframe, None, *found, **keywords)
 
 
 # ---- numerics
@@ -108,10 +111,10 @@ def full_frame_sides():
 
 def reduce_full_frame(sci, flags, **parameters):
     sides = {side: {"sci": sci[side], "pixeldq": flags[side]} for side in sci}
-    along_x, along_y, _, _ = reference_levels(
+    along_x, along_y, *_ = reference_levels(
         sides, **refpix.keywords(header(), RefpixParams(**parameters))
     )
-    return along_x[0, 0], along_y[0, 0]
+    return along_x[0, 0, 0], along_y[0, 0, 0]
 
 
 def test_outputs_have_the_mean_of_both_ends_odd_and_even_apart():
@@ -167,7 +170,7 @@ def test_stripe_at_one_end_has_that_end_alone():
     sci[:, :, -4:] = 7
     sci[:, :, :, :4] = sci[:, :, :, -4:] = 9
     head = header(y=2033, ny=16, NOUTPUTS=4, SUBARRAY="SUB16")
-    along_x, along_y, _, _ = levels(sci, flags, head)
+    along_x, along_y, *_ = levels(sci, flags, head)
     np.testing.assert_allclose(along_x[..., 4:-4], 7)
     # The rows' medians are of the side columns, 9, less the 7 (and 8.2 in their own corner).
     assert (along_y > 0.5).all()
@@ -206,7 +209,7 @@ def test_corner_pixels_count_once():
     # Two edges see the 16 pixels of the corner. In even columns that is 8 of the reference pixels,
     # 12 more lie in the other rows' edges (4 rows of 3 columns), 16 in the other rows' sides.
     sci[:, :, :4, :4] += 1
-    along_x, _, _, _ = levels(sci, flags, head)
+    along_x, *_ = levels(sci, flags, head)
     np.testing.assert_allclose(along_x[0, 0, 0], 8 / (8 + 12 + 16))
 
 
@@ -214,8 +217,8 @@ def test_parity_is_that_of_the_detectors_columns():
     sci, flags, _ = corner()
     shifted = header(x=2, nx=9, ny=12, NOUTPUTS=1, SUBARRAY="SUB")
     cut, cut_flags = np.ascontiguousarray(sci[..., 1:]), np.ascontiguousarray(flags[:, 1:])
-    along_x, _, _, _ = levels(cut, cut_flags, shifted)
-    np.testing.assert_allclose(along_x[0, 0], [5, 3] * 4 + [5])
+    along_x, *_ = levels(cut, cut_flags, shifted)
+    np.testing.assert_allclose(along_x[0, 0, 0], [5, 3] * 4 + [5])
 
 
 def test_no_usable_reference_pixel_changes_nothing():
@@ -280,16 +283,19 @@ def test_zero_frame_has_levels_of_its_own():
 def test_rows_alone_equal_the_whole():
     sci, flags, head = corner()
     whole, _ = correct(sci, flags, head)
-    along_x, along_y, zero_x, zero_y = levels(sci, flags, head)
+    along_x, along_y, zero_x, zero_y, part_of_x, part_of_y = levels(sci, flags, head)
     keywords = refpix.keywords(head, RefpixParams())
     part, _ = subtract_reference(
         np.ascontiguousarray(sci[:, :, 5:9]),
         flags[5:9],
         None,
+        None,
         along_x,
         np.ascontiguousarray(along_y[..., 5:9]),
         zero_x,
         np.ascontiguousarray(zero_y[..., 5:9]),
+        part_of_x,
+        part_of_y[5:9],
         **keywords,
     )
     np.testing.assert_array_equal(part, whole[:, :, 5:9])
@@ -310,21 +316,101 @@ def test_applies_where_the_frame_has_reference_pixels(place, reason):
     assert (found == "") == (reason == "")
 
 
-@pytest.mark.parametrize(
-    ("keywords", "parameters", "named"),
-    [
-        ({"INSTRUME": "MIRI"}, {}, "MIRI"),
-        ({"READPATT": "NRSIRS2RAPID"}, {}, "NRSIRS2RAPID"),
-        ({"MSTR_RD1": 3}, {}, "MSTR_RD1"),
-        ({"slow": 1}, {}, "SLOWAXIS 1"),
-        ({}, {"refpix_algorithm": "sirs"}, "sirs"),
-    ],
-)
-def test_refuses_readouts_it_does_not_know(keywords, parameters, named):
-    with pytest.raises(ExposureError, match=rf"a_uncal.*refpix: .*{named}"):
-        refpix.keywords(header(**keywords), RefpixParams(**parameters))
+def test_refuses_axes_that_make_no_sense():
+    with pytest.raises(ExposureError, match=r"a_uncal.*refpix: .*SLOWAXIS 1"):
+        refpix.keywords(header(slow=1), RefpixParams())
 
 
-def test_sirs_is_for_full_frames_alone():
-    head = header(nx=400, ny=400, SUBARRAY="SUB400P")
-    assert refpix.keywords(head, RefpixParams(refpix_algorithm="sirs"))
+# ---- convolution with optimal kernels
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """A reference of kernels."""
+
+    content: dict
+
+    def tree(self):
+        return self.content
+
+
+def delta_kernels(gains, rows=2048):
+    """Coefficients (output, frequency) of kernels that are a single 1 times ``gains`` at a shift of 0."""
+    return np.outer(gains, np.ones(rows // 2 + 1)).astype(np.complex64)
+
+
+def kernels_of(left, right, detector="NRCB1", **parameters):
+    tree = {"meta": {}, "nrcb1": {"gamma": delta_kernels(left), "zeta": delta_kernels(right)}}
+    head = header(DETECTOR=detector)
+    params = RefpixParams(refpix_algorithm="sirs", gaussmooth=1e-3, **parameters)
+    (found,) = refpix.prepare({"sirskernel": Kernels(tree)}, head, params)
+    return found
+
+
+def test_kernels_are_cut_out_around_their_middle():
+    found = kernels_of([1, 2, 3, 4], [5, 6, 7, 8], halfwidth=3)
+    expected = np.zeros((2, 4, 7))
+    expected[..., 3] = [[1, 2, 3, 4], [5, 6, 7, 8]]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_kernels_are_smoothed_by_a_gaussian():
+    tree = {"NRCB1": {"gamma": delta_kernels([1]), "zeta": delta_kernels([0])}}
+    params = RefpixParams(refpix_algorithm="sirs", gaussmooth=1.0, halfwidth=2)
+    (found,) = refpix.prepare({"sirskernel": Kernels(tree)}, header(DETECTOR="NRCB1"), params)
+    window = np.exp([-2, -0.5, 0, -0.5, -2])
+    np.testing.assert_allclose(found[0, 0], window / window.sum(), atol=1e-6)
+
+
+def test_sirs_is_for_full_frames_and_known_detectors():
+    params = RefpixParams(refpix_algorithm="sirs")
+    part = header(nx=400, ny=400, SUBARRAY="SUB400P")
+    assert refpix.needs(part, params) == ()
+    assert refpix.prepare({}, part, params) == (None,)
+    assert refpix.needs(header(), params) == ("sirskernel",)
+    assert refpix.needs(header(), RefpixParams()) == ()
+    assert refpix.prepare({"sirskernel": None}, header(), params) == (None,)
+    assert kernels_of([1], [1], detector="NRCB2") is None
+
+
+def test_sirs_mean_of_the_good_columns_of_either_side():
+    left, right = np.zeros((1, 1, 8, 4)), np.zeros((1, 1, 8, 4))
+    left[...] = np.arange(8)[:, np.newaxis] + [-0.5, 0.5, -0.5, 0.5]
+    right[...] = 10
+    kernels = np.zeros((2, 2, 3))
+    kernels[:, :, 1] = [[1, 0], [1, 2]]
+    expected = np.stack([np.arange(8) + 10.0, np.full(8, 20.0)])
+    np.testing.assert_allclose(sirs_levels(left, right, kernels, 4.0)[0, 0], expected)
+    # A pixel far away is as if it were not there: three are left, whose mean is 1/6 below.
+    left[0, 0, 4, 1] = 1e6
+    expected[0, 4] -= 1 / 6
+    found = sirs_levels(left, right, kernels, 4.0)[0, 0]
+    np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize(("fast", "slow"), ORIENTATIONS)
+def test_sirs_takes_each_outputs_noise_from_its_rows(fast, slow):
+    # Both sides read 2 in each row, 3 times that is the noise of an output of gain 3.
+    gains = np.array([1.0, 3.0, 0.0, 5.0])
+    head = header(fast=fast, slow=slow)
+    sides = {}
+    for name, shape in {
+        "bottom": (4, 2048), "top": (4, 2048), "left": (2048, 4), "right": (2048, 4)
+    }.items():  # fmt: skip
+        across_rows = (name in ("left", "right")) == (abs(fast) == 1)
+        value = 2.0 if across_rows else 0.0
+        sides[name] = {
+            "sci": np.full((1, 1, *shape), value, np.float32),
+            "pixeldq": np.zeros(shape, np.uint32),
+        }
+    params = RefpixParams(refpix_algorithm="sirs", odd_even_columns=False)
+    kernels = np.zeros((2, 4, 3))
+    kernels[0, :, 1] = gains
+    keywords = refpix.keywords(head, params)
+    found = reference_levels(sides, kernels, **keywords)
+    sci = np.zeros((1, 1, 2048, 2048), np.float32)
+    flags = np.zeros((2048, 2048), np.uint32)
+    corrected, _ = subtract_reference(sci, flags, None, kernels, *found, **keywords)
+    columns = np.repeat(gains, 512)[:: np.sign(fast)] * 2.0
+    plane = corrected[0, 0] if abs(fast) == 1 else corrected[0, 0].T
+    np.testing.assert_allclose(plane, np.broadcast_to(-columns, plane.shape), atol=1e-5)
