@@ -118,7 +118,8 @@ def correct(exposure: xr.Dataset, references: References, params: PictureFramePa
     rows = _rows(exposure)
     regions = mask.map_blocks(region_map, dtype=np.uint8)
     levels = _levels(exposure, regions, rows)
-    reference = delayed(_reference_levels, pure=True)(pattern, regions)
+    (frame,) = regions.to_delayed(optimize_graph=False).ravel()
+    reference = delayed(_reference_levels, pure=True)(pattern, frame)
     found = delayed(_both, pure=True)(levels, reference)
     # All that goes on is computed anew once the levels are known: nothing waits in memory for them.
     drafts = [name for name in exposure if "." in str(name)]
