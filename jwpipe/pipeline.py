@@ -195,7 +195,7 @@ def reference_types(planned: Planned, keywords: Header) -> tuple[str, ...]:
     """The reference types that a planned step needs for an exposure: none where it does not run."""
     if not planned.runs:
         return ()
-    if isinstance(planned.step, ExposureStep) and planned.step.needs is not None:
+    if not isinstance(planned.step, CombiningStep) and planned.step.needs is not None:
         return planned.step.needs(keywords, planned.params)
     return planned.step.reference_types
 
