@@ -28,6 +28,7 @@ from jwpipe.pipelines import (
 from jwpipe.provenance import sealed
 from jwpipe.refs import MissingReferences
 from jwpipe.request import ALSO_RATES, Request, find_step
+from jwpipe.stage1.dark_current import save_dark
 
 IMAGES = frozenset({"rate", "rateints", "cal", "calints", "i2d"})
 """Products in which a pixel that can be used is expected."""
@@ -139,6 +140,15 @@ def _products(name: str, prepared: Prepared, saved: list[xr.Dataset]) -> Product
         saved.extend(results_of(step, result).values())
 
     return PIPELINES[name].build(prepared, keep)
+
+
+def write_darks(built: Built) -> None:
+    """Write the dark in the exposure's groups where ``dark_output`` asks for it."""
+    for _, prepared in built.stages:
+        for planned in prepared.steps:
+            path = planned.params.own().get("dark_output") if planned.runs else None
+            if path:
+                save_dark(prepared.references, header(prepared.exposure), Path(path))
 
 
 def is_image(exposure: xr.Dataset) -> bool:

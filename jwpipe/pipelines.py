@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -25,15 +24,16 @@ from jwpipe.exptypes import (
 )
 from jwpipe.hooks import apply_hooks
 from jwpipe.interleaved import is_interleaved
-from jwpipe.pipeline import Planned, Prepared, Settings, prepare, run_steps, split
+from jwpipe.io.segments import segments_of
+from jwpipe.pipeline import Keep, Planned, Prepared, Settings, prepare, run_steps, split
 from jwpipe.provenance import COMPLETE, SKIPPED, record
+from jwpipe.series import whole_products
 from jwpipe.stage1.persistence import STATE, state_of
 from jwpipe.stage1.refpix_irs2 import is_irs2
 from jwpipe.stage1.superstripes import unstack
 from jwpipe.step import AnyStep, ExposureStep, Params, Step
 
 Products = dict[str, xr.Dataset]
-Keep = Callable[[str, xr.Dataset], None]
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def detector1_steps(keywords: Header) -> tuple[AnyStep, ...]:
     kind, taken = exposure_type(keywords), stage1_pipeline(keywords)
     if taken != "detector1":
         raise ExposureError(
-            f"{keywords.filename}: {kind} is not processed by detector1; run {other} on it"
+            f"{keywords.filename}: {kind} is not processed by detector1; run {taken} on it"
         )
     return _ramp_steps(keywords)
 
@@ -143,10 +143,16 @@ def guider_products(prepared: Prepared, keep: Keep | None = None) -> Products:
 
 
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
-    """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run."""
+    """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run; segments go one by one (`jwpipe.series`)."""
+    exposure = prepared.exposure
+    parts = [
+        _segment_products(replace(prepared, exposure=part), keep) for part in segments_of(exposure)
+    ]
+    return whole_products(parts, exposure) if len(parts) > 1 else parts[0]
+
+
+def _segment_products(prepared: Prepared, keep: Keep | None) -> Products:
     prepared = _safe(prepared)
-    if keep is not None:
-        _keep_dark(prepared)
     prepared = replace(prepared, steps=_saved_whole(prepared.steps))
     result = run_steps(prepared, keep)
     if keep is not None and (state := state_of(result)) is not None:
@@ -174,16 +180,6 @@ def rate_products(exposure: xr.Dataset) -> Products:
     if not any(str(name).startswith("rate.") for name in exposure):
         return {}
     return {product: split(exposure, product) for product in ("rate", "rateints")}
-
-
-def _keep_dark(prepared: Prepared) -> None:
-    """Write the dark in the exposure's groups where ``dark_output`` asks for it."""
-    from jwpipe.stage1.dark_current import save_dark
-
-    for planned in prepared.steps:
-        path = planned.params.own().get("dark_output") if planned.runs else None
-        if path:
-            save_dark(prepared.references, header(prepared.exposure), Path(path))
 
 
 def image2_steps(keywords: Header) -> tuple[AnyStep, ...]:
@@ -246,8 +242,8 @@ def check_input(pipeline: str, exposure: xr.Dataset) -> None:
     ExposureError
         Saying what the exposure is and what is expected.
     """
+    check_axes(pipeline, exposure)
     if pipeline != "guider":
-        check_axes(pipeline, exposure)
         _check_readout(exposure)
     keywords = header(exposure)
     calibrated = keywords.get("S_PHOTOM") == COMPLETE or "Jy" in str(keywords.get("BUNIT"))
@@ -289,7 +285,7 @@ def check_axes(pipeline: str, exposure: xr.Dataset) -> None:
         Saying what the exposure is and what is expected.
     """
     axes = tuple(map(str, exposure["sci"].dims))
-    if ("group" in axes) != (pipeline in RAMP_PIPELINES):
+    if pipeline != "guider" and ("group" in axes) != (pipeline in RAMP_PIPELINES):
         raise ExposureError(_not_taken(pipeline, exposure, f"has dimensions {', '.join(axes)}"))
 
 
@@ -360,14 +356,16 @@ def prepare_alone(step: AnyStep, exposure: xr.Dataset, settings: Settings) -> Pr
 
 
 def run_alone(prepared: Prepared) -> Products:
-    """The lazy results of a step alone, by suffix; of ramp_fit the rates."""
-    result = run_steps(prepared)
+    """The lazy results of a step alone, by suffix, the main one first; of ramp_fit the rates."""
+    more: Products = {}
+    result = run_steps(prepared, lambda name, kept: more.update(results_of(name, kept)))
     step, product = prepared.steps[0].step.name, prepared.exposure.attrs.get("product", "")
     if product in ("rate", "rateints") and any(str(n).startswith(f"{product}.") for n in result):
         return {step: split(result, product).assign_attrs(product=step)}
     state = state_of(result)
     left = {} if state is None else {state.attrs["product"]: state}
-    return (rate_products(result) or results_of(step, result)) | left
+    main = rate_products(result) or results_of(step, result)
+    return main | left | {suffix: more[suffix] for suffix in more if suffix not in main}
 
 
 def results_of(step: str, exposure: xr.Dataset) -> Products:

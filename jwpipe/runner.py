@@ -18,7 +18,16 @@ from typing import Any, Protocol
 import xarray as xr
 
 from jwpipe import mosaic as image3
-from jwpipe.build import Built, build, check, has_pixels, is_image, is_made, without_pixels
+from jwpipe.build import (
+    Built,
+    build,
+    check,
+    has_pixels,
+    is_image,
+    is_made,
+    without_pixels,
+    write_darks,
+)
 from jwpipe.cluster import Executor, SchedulerError, connect
 from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
@@ -253,6 +262,7 @@ class Runner:
                 [f"{unit.name}: made before, with the same steps, parameters and references"]
             )
         else:
+            write_darks(built)
             written += self._write(built.written, name=unit.name)
         if self.request.combines:
             stored = dict(zip(map(id, built.written), paths, strict=True))

@@ -1,6 +1,7 @@
-"""Segments of one exposure, put together again.
+"""Segments of one exposure, put together, and taken apart again.
 
-Long exposures come in several files, cut on integrations (``-seg001``, ``-seg002`` ...).
+Long exposures come in several files, cut on integrations (``-seg001``, ``-seg002`` ...). An exposure put together
+remembers them in ``attrs["segments"]``: of each the number of its integrations, its keywords, name and tables.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import ExposureError, header
-from jwpipe.io.names import without_segment
+from jwpipe.io.fits_read import lazy
+from jwpipe.io.names import product_name, split_suffix, without_segment
 
 SAME = (
     "INSTRUME", "DETECTOR", "EXP_TYPE", "SUBARRAY", "READPATT", "NGROUPS", "NINTS", "PROGRAM",
     "OBSERVTN", "VISIT", "VISITGRP", "ACT_ID", "EXPOSURE",
 )  # fmt: skip
 BY_INTEGRATION = ("INT_TIMES", "INT_TIMES_STRIPE", "GROUP")
+SPAN = ("EXSEGNUM", "EXSEGTOT", "INTSTART", "INTEND")
 NUMBERS = ("integration_number", "stripe_number", "group_number")
 
 
@@ -50,7 +53,74 @@ def join_segments(exposures: Sequence[xr.Dataset], names: Sequence[str]) -> xr.D
         compat="override",
         combine_attrs="override",
     )
+    for key, variable in joined.variables.items():
+        handles = [part.variables[key].encoding.get("handle") for part in parts]
+        if "integration" in variable.dims and None not in handles:
+            variable.encoding = {"handles": (variable.data.name, tuple(handles))}
     return joined.assign_attrs(_attributes(parts, _span(*pairs[-1])[1]))
+
+
+def segments_of(exposure: xr.Dataset) -> list[xr.Dataset]:
+    """The segments of an exposure that was put together, or of a product made of it; of any other the exposure itself.
+
+    Each has its own keywords, and the name that it had as a file of its own. Pixels that nothing has touched are
+    still in their files.
+    """
+    segments = exposure.attrs.get("segments") or ()
+    counts = [each["integrations"] for each in segments]
+    if len(segments) < 2 or sum(counts) != exposure.sizes.get("integration"):
+        return [exposure]
+    stops = np.cumsum(counts).tolist()
+    return [
+        _segment(exposure, number, slice(stop - counts[number], stop))
+        for number, stop in enumerate(stops)
+    ]
+
+
+def _segment(exposure: xr.Dataset, number: int, integrations: slice) -> xr.Dataset:
+    own: Any = exposure.attrs["segments"][number]
+    part = exposure.isel(integration=integrations)
+    for name, variable in exposure.variables.items():
+        joined, handles = variable.encoding.get("handles", ("", ()))
+        if handles and variable.data.name == joined:
+            units = variable.attrs.get("units")
+            part[name] = lazy(handles[number], tuple(map(str, variable.dims)), units, None)
+    suffix = exposure.attrs.get("product") or split_suffix(own["filename"])[1]
+    name = product_name(own["filename"], suffix)
+    keywords = {key: own["primary"][key] for key in SPAN if key in own["primary"]}
+    tables = {
+        key: own["tables"].get(key, rows) for key, rows in exposure.attrs.get("tables", {}).items()
+    }
+    primary = {**exposure.attrs["primary"], **keywords, "FILENAME": name}
+    return part.assign_attrs(filename=name, segments=(), tables=tables, primary=primary)
+
+
+def whole_of(parts: Sequence[xr.Dataset], exposure: xr.Dataset) -> xr.Dataset:
+    """A product with integrations, made of each segment of ``exposure``, put together.
+
+    What has no integrations is joined as flags, or else that of the first segment.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    names = [name for name in first if "integration" in first[name].dims]
+    joined = xr.concat([part[names] for part in parts], "integration", combine_attrs="override")
+    for name in first:
+        if name not in names:
+            joined[name] = first[name]
+            for part in parts[1:] if first[name].dtype.kind == "u" else ():
+                joined[name] = joined[name] | part[name]
+    return joined.assign_attrs(attributes_of_whole(first, exposure))
+
+
+def attributes_of_whole(part: xr.Dataset, exposure: xr.Dataset) -> dict[str, Any]:
+    """The attributes of a product of a segment as those of the same product of the whole ``exposure``."""
+    whole = exposure.attrs
+    keywords = {key: whole["primary"][key] for key in SPAN if key in whole["primary"]}
+    tables = {key: whole["tables"][key] for key in part.attrs["tables"] if key in whole["tables"]}
+    primary = {**part.attrs["primary"], **keywords, "FILENAME": whole["filename"]}
+    own = {"primary": primary, "filename": whole["filename"], "segments": whole["segments"]}
+    return {**part.attrs, **own, "tables": {**part.attrs["tables"], **tables}}
 
 
 def _span(exposure: xr.Dataset, name: str) -> tuple[int, int]:
@@ -94,6 +164,15 @@ def _attributes(parts: Sequence[xr.Dataset], last: int) -> dict[str, Any]:
             key: _rows(key, [own[key] for own in tables if key in own]) for key in tables[0]
         },
         "filename": name,
+        "segments": tuple(
+            {
+                "integrations": part.sizes["integration"],
+                "filename": part.attrs["filename"],
+                "primary": part.attrs["primary"],
+                "tables": part.attrs.get("tables", {}),
+            }
+            for part in parts
+        ),
         "primary": {
             **first["primary"],
             **({"EXSEGNUM": 1, "EXSEGTOT": 1} if whole else {}),
