@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from pydantic import Field
 
-from jwpipe.exposure import Header, header
+from jwpipe.exposure import Header, MissingKeyword, header
 from jwpipe.refs import References
 from jwpipe.step import ExposureStep, Params
 from jwpipe.wcs.modes import REFERENCE_TYPES, family_of
@@ -73,7 +73,10 @@ def tie_to_sky(exposure: xr.Dataset, references: References, params: AssignWcsPa
 
     keywords = header(exposure)
     family = family_of(keywords)
-    solution = family.build(exposure, references, params)
+    try:
+        solution = family.build(exposure, references, params)
+    except MissingKeyword as error:
+        raise MissingKeyword(error.filename, error.keyword, "assign_wcs") from None
     wcs = solution.wcs
     sci = dict(exposure.attrs.get("sci", {})) | dict(solution.sci)
     sci = {name: value for name, value in sci.items() if solution.sci.get(name, value) is not None}

@@ -16,7 +16,6 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-from astropy.constants import c
 from astropy.modeling import Model
 from astropy.modeling.models import Identity, Mapping, Scale, Tabular1D
 from gwcs.spectroscopy import AnglesFromGratingEquation3D, WavelengthFromGratingEquation
@@ -24,6 +23,7 @@ from stdatamodels.jwst.transforms.models import RefractionIndexFromPrism, Rotati
 
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.io.pickling import let_transforms_pickle
+from jwpipe.wcs.spectra import to_barycentre
 
 let_transforms_pickle()
 
@@ -144,8 +144,7 @@ class Disperser:
         wavelength, directions = (
             _prism(header, tree) if grating == "PRISM" else _grating(tree, order)
         )
-        if (speed := header.get("VELOSYS")) is not None:
-            stretch = Scale(1 / (1 + speed / c.value), name="velocity_correction")
+        if (stretch := to_barycentre(header)) is not None:
             wavelength = wavelength | stretch
             directions = stretch.inverse & Identity(3) | directions
         return cls(rotation, wavelength, directions)

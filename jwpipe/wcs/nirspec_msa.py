@@ -27,6 +27,25 @@ MARGIN = 0.5
 """How far beyond its outer shutters a slitlet is followed, in open heights: over the bars."""
 
 USUAL_SCALES = (1.35, 1.15)
+COLUMNS_OF = {
+    "SHUTTER_INFO": (
+        "slitlet_id",
+        "msa_metadata_id",
+        "shutter_quadrant",
+        "shutter_row",
+        "shutter_column",
+        "source_id",
+        "background",
+        "shutter_state",
+        "estimated_source_in_shutter_x",
+        "estimated_source_in_shutter_y",
+        "dither_point_index",
+        "primary_source",
+    ),
+    "SOURCE_INFO": ("source_id", "source_name", "alias", "ra", "dec", "stellarity"),
+}
+"""The tables of an MSA metadata file, and what is read of them."""
+
 Limits = tuple[float, float]
 Row = Any
 
@@ -107,13 +126,13 @@ def _integer(header: Header, keyword: str, meaning: str) -> int:
     return value
 
 
-def _tables(path: str, header: Header) -> tuple[Any, Any]:
+def _tables(path: str, header: Header) -> tuple[Any, ...]:
     """Read SHUTTER_INFO and SOURCE_INFO."""
     from astropy.io import fits
 
     try:
         with fits.open(path, memmap=False) as file:
-            return file["SHUTTER_INFO"].data, file["SOURCE_INFO"].data
+            return tuple(_rows(file[name].data, name, COLUMNS_OF[name]) for name in COLUMNS_OF)
     except FileNotFoundError:
         problem, remedy = (
             "there is no such file",
@@ -122,6 +141,15 @@ def _tables(path: str, header: Header) -> tuple[Any, Any]:
     except (OSError, KeyError) as error:
         problem, remedy = f"no MSA metadata file ({error})", "fetch it again"
     raise ExposureError(f"{header.filename}: assign_wcs: {path} (MSAMETFL): {problem}; {remedy}")
+
+
+def _rows(table: Any, name: str, columns: tuple[str, ...]) -> Any:
+    """A table that has all ``columns``."""
+    found = getattr(getattr(table, "dtype", None), "names", None) or ()
+    lacking = [column for column in columns if column not in found]
+    if lacking:
+        raise KeyError(f"{name} has no column {', '.join(lacking)}")
+    return table
 
 
 def msa_slits(header: Header, folder: str, msa: Mapping[str, Any], limits: Limits) -> list[Slit]:
