@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from math import isfinite
 from typing import Any
 
 import click
 
 from jwpipe import __version__
+from jwpipe.cli_repair import add_commands
 
 GOOD, FAILED, USAGE = 0, 1, 2
 
@@ -304,63 +304,6 @@ def wcs(file: str, coordinates: tuple[float, ...], inverse: bool, **choice: Any)
     click.echo(described(part.pixel(*coordinates) if inverse else part.place(*coordinates)))
 
 
-class Angle(click.ParamType):
-    """An angle in degrees, or with its unit: 0.2arcsec."""
-
-    name = "angle"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """Degrees."""
-        from astropy.units import Quantity, deg
-
-        try:
-            return float(Quantity(value, deg if _plain(value) else None).to_value(deg))
-        except (TypeError, ValueError):
-            self.fail(
-                f"{value!r} is no angle; expected degrees, or an angle with its unit: 0.2arcsec"
-            )
-
-
-def _plain(value: Any) -> bool:
-    try:
-        return isfinite(float(value))
-    except ValueError:
-        return False
-
-
-@main.command("adjust-wcs")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("-r", "--ra-delta", type=Angle(), default=0.0, help="To add to right ascension.")
-@click.option("-d", "--dec-delta", type=Angle(), default=0.0, help="To add to declination.")
-@click.option("-o", "--roll-delta", type=Angle(), default=0.0, help="To add to the roll.")
-@click.option(
-    "-s",
-    "--scale-factor",
-    type=click.FloatRange(0, min_open=True),
-    default=1.0,
-    help="To multiply the scale by.",
-)
-@click.option("--output", required=True, metavar="DIR", help="Folder for the new products.")
-@plain_errors
-def adjust_wcs(files: tuple[str, ...], output: str, **by: float) -> None:
-    """Move, turn or scale the WCS of images by hand; the adjusted FILEs are written to another folder.
-
-    Angles are degrees, or carry their unit (0.2arcsec).
-    """
-    from pathlib import Path
-
-    from jwpipe.io import open as open_exposure
-    from jwpipe.io import save
-    from jwpipe.wcs.adjust import Adjustment, adjusted
-
-    change = Adjustment(by["ra_delta"], by["dec_delta"], by["roll_delta"], by["scale_factor"])
-    for file in files:
-        target = Path(output) / Path(file).name
-        if target.resolve() == Path(file).resolve():
-            raise click.UsageError(f"{file} would be overwritten: give another folder to --output")
-        click.echo(save(adjusted(open_exposure(file), change), target))
-
-
 @main.command()
 @click.option(
     "-o", "--output", default="jwpipe-demo", show_default=True, help="Folder to write to."
@@ -380,6 +323,8 @@ def demo(output: str, size: str, scheduler: str, workers: int | None) -> None:
 
     sys.exit(run_demo(output, size=size, scheduler=scheduler, workers=workers))
 
+
+add_commands(main, plain_errors)
 
 if __name__ == "__main__":
     main()

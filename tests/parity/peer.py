@@ -108,9 +108,13 @@ class Peer:
 
     def execute(self, name: str, code: str, *arguments: str | Path) -> str:
         """What ``code`` prints, run by the peer's interpreter."""
+        return self.begin(name, code, *arguments).wait()
+
+    def begin(self, name: str, code: str, *arguments: str | Path) -> Job:
+        """Run ``code`` by the peer's interpreter, beside what comes here."""
         work = self.folder / name
         work.mkdir()
-        return Job((self._popen(work, 0, ["-c", code, *map(str, arguments)]),), work).wait()
+        return Job((self._popen(work, 0, ["-c", code, *map(str, arguments)]),), work)
 
     def _popen(self, work: Path, number: int, arguments: Sequence[str]) -> subprocess.Popen[str]:
         with (

@@ -158,6 +158,8 @@ def cutouts(model, case):
     """The cut-outs of extract_2d: name, source, order, corner from 1, size, and the source's pixel."""
     from jwst.extract_2d.extract_2d import extract2d
 
+    for name in ("err", "dq", "var_poisson", "var_rnoise"):
+        setattr(model, name, np.zeros_like(model.data, dtype="u4" if name == "dq" else "f4"))
     if case.get("catalog"):
         model.meta.source_catalog = case["catalog"]
     given = dict(case["cutouts"])

@@ -164,12 +164,15 @@ IMAGER = {
     "distortion": FLT9 / "jwst_miri_imager_distortion_flt9.asdf",
     "filteroffset": FLT9 / "jwst_miri_filteroffset_full_flt9.asdf",
 }
-TSO = {
-    "distortion": SIAF / "nrca5_distortion.asdf",
-    "filteroffset": crds("nircam", "filteroffset", 2),
-    "specwcs": crds("nircam", "specwcs", 10),
-    "wavelengthrange": crds("nircam", "wavelengthrange", 2),
-}
+
+
+def _tso(folder: Path) -> dict[str, Path]:
+    return {
+        "distortion": SIAF / "nrca5_distortion.asdf",
+        "filteroffset": crds("nircam", "filteroffset", 2),
+        "specwcs": crds("nircam", "specwcs", 10),
+        "wavelengthrange": write_tso_ranges(folder),
+    }
 
 
 def _lrs(folder: Path) -> dict[str, Path]:
@@ -211,7 +214,7 @@ MAKERS: dict[str, Maker] = {
     "niriss wfss c": _niriss_wfss("GR150C", 14, 354.0),
     "miri wfss": _miri("MIR_WFSS", (1024, 1032), _miri_wfss),
     "nircam tsgrism": _mode(
-        (64, 2048), TSO, INSTRUME="NIRCAM", EXP_TYPE="NRC_TSGRISM", FILTER="F322W2",
+        (64, 2048), _tso, INSTRUME="NIRCAM", EXP_TYPE="NRC_TSGRISM", FILTER="F322W2",
         PUPIL="GRISMR", MODULE="A", DETECTOR="NRCALONG", CHANNEL="LONG", SUBARRAY="SUBGRISM64",
         SUBSTRT1=1, SUBSTRT2=1, XREF_SCI=468.0, YREF_SCI=35.0, XOFFSET=0.1, YOFFSET=-0.2,
     ),
@@ -364,6 +367,16 @@ def write_ranges(folder: Path) -> Path:
     meta = _meta("WAVELENGTHRANGE", "MIR_WFSS", name="MIRI", detector="MIRIMAGE")
     meta["meta"]["wavelength_units"] = {}
     return _written(folder, "miri_wfss_wavelengthrange.asdf", meta | tree)
+
+
+def write_tso_ranges(folder: Path) -> Path:
+    """The wavelengths of a time series as newer references have them: with the field point before the filter."""
+    with asdf.open(crds("nircam", "wavelengthrange", 2)) as file:
+        tree = {
+            name: file[name] for name in ("meta", "order", "extract_orders", "waverange_selector")
+        }
+        rows = [[order, "N/A", *rest] for order, *rest in file["wavelengthrange"]]
+        return _written(folder, "tso_wavelengthrange.asdf", tree | {"wavelengthrange": rows})
 
 
 def write_soss(folder: Path) -> Path:
