@@ -33,14 +33,14 @@ class Cadence(NamedTuple):
     averaged: np.ndarray
 
 
-def cadence(times: Sequence[Sequence[float]]) -> Cadence:
+def cadence(times: Sequence[np.ndarray]) -> Cadence:
     """The cadence of groups that average reads at ``times``, in seconds.
 
     Equations 4, 11, 28 and 29 of Brandt 2024, paper I.
     """
     counts = np.array([len(group) for group in times])
     means = np.array([np.mean(group) for group in times])
-    spreads = np.array([_weighted_time(np.asarray(group, np.float64)) for group in times])
+    spreads = np.array([_weighted_time(group) for group in times])
     seconds = np.diff(means)
     pairs = seconds[1:] * seconds[:-1]
     return Cadence(
@@ -276,3 +276,31 @@ def invert(times: Cadence, block: Block, width: int, below: np.ndarray) -> None:
             (times.photon[k], times.read[k]),
             (times.photon_pair[k], times.read_pair[k]),
         )
+
+
+@kernel
+def add_variances(weights: np.ndarray, own: tuple[float, float], sums: np.ndarray) -> None:
+    """Add one row's share of the photon and the read variance to ``sums`` (2, x)."""
+    for x in range(weights.size):
+        sums[0, x] += weights[x] * weights[x] * own[0]
+        sums[1, x] += weights[x] * weights[x] * own[1]
+
+
+@kernel
+def add_covariances(
+    weights: np.ndarray, after: np.ndarray, pair: tuple[float, float], sums: np.ndarray
+) -> None:
+    """Add the shares of one row and the next together."""
+    for x in range(weights.size):
+        sums[0, x] += 2 * weights[x] * after[x] * pair[0]
+        sums[1, x] += 2 * weights[x] * after[x] * pair[1]
+
+
+@kernel
+def sum_variances(times: Cadence, ones: np.ndarray, sums: np.ndarray) -> None:
+    """Photon and read variance (2, x) of the slopes with weights ``ones``, for a rate and a read variance of one."""
+    sums[:] = 0.0
+    for k in range(ones.shape[0]):
+        add_variances(ones[k], (times.photon[k], times.read[k]), sums)
+    for k in range(ones.shape[0] - 1):
+        add_covariances(ones[k], ones[k + 1], (times.photon_pair[k], times.read_pair[k]), sums)

@@ -25,7 +25,7 @@ class Search(NamedTuple):
     two: np.ndarray
     two_at: np.ndarray
     below: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
     slope: np.ndarray
     variance: np.ndarray
 
@@ -107,7 +107,7 @@ def best_omissions(times: Cadence, block: Block, width: int, search: Search) -> 
     search.two[:] = 0.0
     search.one_at[:] = 0
     search.two_at[:] = 0
-    count_used(used, search.count[:width])
+    count_used(used, search.number[:width])
     for k in range(used.shape[0]):
         best_single(
             slope,
@@ -124,8 +124,8 @@ def best_omissions(times: Cadence, block: Block, width: int, search: Search) -> 
         if times.averaged[k]:
             best_pair(slope, variance, block, k, search)
     for x in range(width):
-        search.one[x] = search.one[x] if search.count[x] > 1 else 0.0
-        search.two[x] = search.two[x] if search.count[x] > 2 else 0.0
+        search.one[x] = search.one[x] if search.number[x] > 1 else 0.0
+        search.two[x] = search.two[x] if search.number[x] > 2 else 0.0
 
 
 @kernel
@@ -134,7 +134,7 @@ def omit(search: Search, x: int, column: int, block: Block) -> None:
     first, number = search.one_at[x], 1
     if search.one[x] - ONE <= search.two[x] - TWO:
         first, number = search.two_at[x], 2
-    if search.count[x] == number + 1:
+    if search.number[x] == number + 1:
         first = highest(block.steps, block.used, column, number)
     for k in range(first, first + number):
         block.used[k, column] = 0.0
@@ -179,7 +179,7 @@ def omit_among(
     for n in range(number):
         x = hit[n]
         rates[x] = search.slope[n]
-        if search.count[n] > FEWEST and (one[n] > ONE or two[n] > TWO):
+        if search.number[n] > FEWEST and (one[n] > ONE or two[n] > TWO):
             omit(search, n, x, block)
             hit[left] = x
             left += 1

@@ -10,9 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from jwpipe.dq import Pixel
-from jwpipe.numerics.jit import inline, kernel
+from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import median, middle, sort_columns
-from jwpipe.numerics.ramp_covariance import Block, Cadence, empty_block, solve
+from jwpipe.numerics.ramp_covariance import (
+    Block,
+    Cadence,
+    empty_block,
+    solve,
+    sum_variances,
+)
 from jwpipe.numerics.ramp_jumps import Search, count_used, empty_search, look_for_jumps
 from jwpipe.numerics.segments import DO_NOT_USE, JUMP, SATURATED
 
@@ -164,34 +170,6 @@ def fit_pixels(times: Cadence, gain: np.ndarray, dark: np.ndarray, start: int, r
 
 
 @kernel
-def add_variances(weights: np.ndarray, own: tuple[float, float], sums: np.ndarray) -> None:
-    """Add one row's share of the photon and the read variance to ``sums`` (2, x)."""
-    for x in range(weights.size):
-        sums[0, x] += weights[x] * weights[x] * own[0]
-        sums[1, x] += weights[x] * weights[x] * own[1]
-
-
-@kernel
-def add_covariances(
-    weights: np.ndarray, after: np.ndarray, pair: tuple[float, float], sums: np.ndarray
-) -> None:
-    """Add the shares of one row and the next together."""
-    for x in range(weights.size):
-        sums[0, x] += 2 * weights[x] * after[x] * pair[0]
-        sums[1, x] += 2 * weights[x] * after[x] * pair[1]
-
-
-@kernel
-def sum_variances(times: Cadence, ones: np.ndarray, sums: np.ndarray) -> None:
-    """Photon and read variance (2, x) of the slopes with weights ``ones``, for a rate and a read variance of one."""
-    sums[:] = 0.0
-    for k in range(ones.shape[0]):
-        add_variances(ones[k], (times.photon[k], times.read[k]), sums)
-    for k in range(ones.shape[0] - 1):
-        add_covariances(ones[k], ones[k + 1], (times.photon_pair[k], times.read_pair[k]), sums)
-
-
-@kernel
 def store_fit(times: Cadence, room: Room, start: int, y: int, out: Likely) -> None:
     """Slope, error, variances and chi^2 of the fitted pixels of row ``y``."""
     block, sums = room.block, room.block.sums
@@ -255,15 +233,15 @@ def fit_likely_rows(
                 fold_group_flags(room, start, pixeldq[y], out.dq[y])
 
 
-@inline
+@kernel
 def merged_pixel(ints: Likely, y: int, x: int, slope: float) -> tuple[float, float, float]:
     """Slope and variances of the integrations together, weighted with their variances at one ``slope``."""
     total, photon, read, norm = 0.0, 0.0, 0.0, 0.0
     for i in range(ints.slope.shape[0]):
         own = np.float64(ints.slope[i, y, x])
         scale = slope / own
-        scale = scale if np.isfinite(scale) and scale >= 0 else 0.0
-        light = scale * ints.var_poisson[i, y, x]
+        likely = np.isfinite(scale) and scale >= 0
+        light = (scale if likely else 0.0) * ints.var_poisson[i, y, x]
         weight = 1.0 / (light + ints.var_rnoise[i, y, x])
         if not np.isnan(weight):
             norm += weight

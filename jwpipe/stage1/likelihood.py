@@ -52,7 +52,8 @@ def fit_likely(
     if apart:
         reads = [reads[0][:1], reads[0][1:], *reads[1:]]
     first = zeroframe if apart and zeroframe is not None else np.empty((0, 0, 0), np.float32)
-    ramps = Readout(*read_only(sci, groupdq, first), np.float32(reads[0].size + reads[1].size))
+    arrays = read_only(sci, groupdq, first)
+    ramps = Readout(arrays[0], arrays[1], arrays[2], np.float32(len(times[0])))
     noise = readnoise.astype(np.float64) ** 2 / 2
     dark = np.zeros(pixeldq.shape, np.float32) if avdrkcur is None else avdrkcur
     ints = _empty((sci.shape[0], *pixeldq.shape))

@@ -1,4 +1,4 @@
-"""Fit a count rate to each ramp: ordinary least squares on the segments between cosmic rays, optimally weighted."""
+"""Fit a count rate to each ramp: by least squares on the segments between cosmic rays, or by likelihood."""
 
 from typing import Any, Literal
 
@@ -6,13 +6,16 @@ import numpy as np
 from pydantic import Field
 
 from jwpipe.dq import Group
-from jwpipe.exposure import ExposureError, Header
+from jwpipe.exposure import Header
 from jwpipe.numerics.planes import whole_planes
+from jwpipe.numerics.ramp_covariance import Cadence, cadence, even_times
 from jwpipe.numerics.ramp_kinds import Model, Ramps
 from jwpipe.numerics.ramp_slopes import Fit, fit_rows
+from jwpipe.numerics.ramp_weighted import weight_by_covariance
 from jwpipe.numerics.segments import weight_table
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import References
+from jwpipe.stage1.likelihood import Times, fit_likely
 from jwpipe.stage1.void_groups import only_groups, void_groups, without_one_group_ramps
 from jwpipe.step import Params, Step, Survey
 
@@ -29,8 +32,14 @@ class RampFitParams(Params):
 
     algorithm: Literal["OLS_C", "LIKELY"] = Field(
         "OLS_C",
-        description="OLS_C: weighted least squares; LIKELY: maximum likelihood, not available yet, "
-        "refused for ramps of four groups and more",
+        description="OLS_C: weighted least squares; LIKELY: maximum likelihood, with a search for jumps of its own, "
+        "for ramps of four groups and more; it is taken wherever reads are not evenly spaced",
+    )
+    uncertainty: Literal["by_segment", "covariance"] = Field(
+        "by_segment",
+        description="how OLS_C weights and combines differences: by_segment, as the JWST calibration pipeline, weights "
+        "segments and integrations by read noise alone; covariance takes photon noise, read noise and what ties "
+        "neighbouring differences into account in weights and errors: less scatter, and errors that hold",
     )
     int_name: str = Field(
         "", description="no effect: the product of integrations is named _rateints"
@@ -67,6 +76,7 @@ def fit_ramps(
     suppress_one_group: bool,
     groups: tuple[int, int] | None = None,
     trim: bool = False,
+    covariance: bool = False,
 ) -> Result:
     """Fit the ramps of all integrations, and combine them.
 
@@ -96,6 +106,9 @@ def fit_ramps(
         First and last group to use.
     trim
         Drop leading groups and a last group that are unusable throughout (MIRI).
+    covariance
+        Combine differences with their full covariance instead (Brandt 2024, PASP 136, 045004), at the rate of all
+        integrations together; slopes, errors and variances follow from it. Ramps of one group keep theirs.
 
     Returns
     -------
@@ -122,7 +135,27 @@ def fit_ramps(
     ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
     dark = np.zeros(pixeldq.shape, np.float32) if avdrkcur is None else avdrkcur
     fit_rows(ramps, model, *read_only(pixeldq, gain, noise, dark), rate, rate_dq, ints, ints_dq)
+    if covariance and sci.shape[1] > 1:
+        times = _even_cadence(sci.shape[1], seconds, frame, nframes)
+        variance = readnoise.astype(np.float64) ** 2 / 2
+        weight_by_covariance(*ramps[:2], times, *read_only(gain, variance, dark), rate, ints)
     return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
+
+
+def fit_exposure(*arrays: Any, times: Times = (), **rules: Any) -> Result:
+    """Fit ramps by likelihood where there are ``times`` of reads, else by least squares; see `fit_ramps`."""
+    if not times:
+        return fit_ramps(*arrays, **rules)
+    sci, groupdq, *others = arrays[:7]
+    groups = rules["groups"]
+    flags = groupdq if groups is None else only_groups(groupdq, *groups)
+    rate, ints = fit_likely(sci, flags, *others, times=times)
+    return (*rate[:5], *ints[:5])
+
+
+def _even_cadence(groups: int, group_time: float, frame_time: float, nframes: int) -> Cadence:
+    frames = frame_time * np.arange(1, nframes + 1)
+    return cadence([group * group_time + frames for group in range(groups)])
 
 
 def _empty(shape: tuple[int, ...]) -> tuple[Fit, np.ndarray]:
@@ -159,32 +192,38 @@ def usable_windows(groupdq: np.ndarray) -> np.ndarray:
 
 
 def _keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
-    _refuse_unavailable(header, params)
+    groups = int(header["NGROUPS"])
+    times = read_times(header, params)
+    if times:
+        return {"times": times, "groups": _selected(params, groups)}
     return {
         "group_time": float(header["TGROUP"]),
         "frame_time": float(header["TFRAME"]),
         "nframes": int(header["NFRAMES"]),
         "suppress_one_group": params.suppress_one_group,
-        "groups": _selected(params, int(header["NGROUPS"])),
-        "trim": header["INSTRUME"] == "MIRI" and int(header["NGROUPS"]) > 1,
+        "groups": _selected(params, groups),
+        "trim": header["INSTRUME"] == "MIRI" and groups > 1,
+        "covariance": params.uncertainty == "covariance",
     }
+
+
+def read_times(header: Header, params: RampFitParams) -> Times:
+    """Times of the reads of each group for the likelihood fit; none where least squares are to be used."""
+    groups = int(header["NGROUPS"])
+    if groups < LIKELIHOOD_GROUPS or (params.algorithm != "LIKELY" and not header.read_times):
+        return ()
+    if header.read_times:
+        return header.read_times
+    frames = int(header["NFRAMES"]), int(header.get("GROUPGAP") or 0)
+    even = even_times(groups, *frames, float(header["TFRAME"]))
+    return tuple(tuple(group.tolist()) for group in even)
 
 
 def _survey(references: References, header: Header, params: RampFitParams) -> Survey | None:
     groups = int(header["NGROUPS"])
-    return void_groups(header, _selected(params, groups)) if groups > 1 else None
-
-
-def _refuse_unavailable(header: Header, params: RampFitParams) -> None:
-    wanted = ""
-    if params.algorithm == "LIKELY" and int(header["NGROUPS"]) >= LIKELIHOOD_GROUPS:
-        wanted = "algorithm='LIKELY'"
-    elif params.save_opt:
-        wanted = "save_opt=True"
-    if wanted:
-        raise ExposureError(
-            f"{header.filename}: ramp_fit: {wanted} is not available; leave it at its default"
-        )
+    if groups == 1 or read_times(header, params):
+        return None
+    return void_groups(header, _selected(params, groups))
 
 
 def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
@@ -196,7 +235,7 @@ def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
 
 ramp_fit = Step(
     "ramp_fit",
-    fit_ramps,
+    fit_exposure,
     reads=("sci", "groupdq", "pixeldq", "zeroframe?", "avdrkcur?"),
     writes=tuple(
         f"{product}.{name}"

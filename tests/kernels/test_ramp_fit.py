@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jwpipe.exposure import ExposureError, Header
+from jwpipe.exposure import Header
 from jwpipe.numerics.segments import POWERS, slope_weights
 from jwpipe.stage1.ramp_fit import RampFitParams, fit_ramps, ramp_fit
 
@@ -357,14 +357,20 @@ def test_keywords_of_the_kernel():
     assert ramp_fit.keywords(header(INSTRUME="MIRI"), RampFitParams())["trim"]
 
 
-def test_what_is_not_available_is_refused():
-    for params in (RampFitParams(algorithm="LIKELY"), RampFitParams(save_opt=True)):
-        with pytest.raises(ExposureError, match=r"x_uncal\.fits: ramp_fit: .* is not available"):
-            ramp_fit.keywords(header(), params)
-    # Three groups are too few for the likelihood fit: least squares takes over.
-    ramp_fit.keywords(header(NGROUPS=3), RampFitParams(algorithm="LIKELY"))
+def test_the_likelihood_fit_is_taken_where_it_can_be():
+    likely = RampFitParams(algorithm="LIKELY")
+    times = ramp_fit.keywords(header(NGROUPS=4, NFRAMES=2, GROUPGAP=1), likely)["times"]
+    # Two frames of 2 s are read, one is not.
+    assert times == ((2.0, 4.0), (8.0, 10.0), (14.0, 16.0), (20.0, 22.0))
+    # Three groups are too few: least squares takes over.
+    assert "times" not in ramp_fit.keywords(header(NGROUPS=3), likely)
+    uneven = Header(
+        {"primary": dict(header(NGROUPS=4)), "read_times": ((1.0,), (2.0,), (5.0,), (9.0,))}
+    )
+    assert ramp_fit.keywords(uneven, RampFitParams())["times"] == uneven.read_times
 
 
 def test_parameters_are_those_of_the_reference_pipeline():
-    assert len(RampFitParams().own()) == 8
+    # All of theirs, and uncertainty.
+    assert len(RampFitParams().own()) == 8 + 1
     assert all(field.description for field in RampFitParams.model_fields.values())
