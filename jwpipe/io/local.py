@@ -1,16 +1,16 @@
 """Boxes of an image in a local file, decoded piece by piece.
 
 Whole rows are read by position: mapping the file would cost a page fault every few rows, and its pages would count
-as memory of the process. Narrow columns are mapped, plane by plane. Planes so small that several fit into a piece are
-read whole, whatever part of them is wanted: a call for each would take longer than its bytes.
+as memory of the process. Narrow columns are mapped, many planes at a time. Planes so small that several fit into a
+piece are read whole, whatever part of them is wanted: a call for each would take longer than its bytes.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from math import prod
 
 import numpy as np
@@ -20,6 +20,8 @@ from jwpipe.numerics.byteorder import Decode
 
 PIECE = 1 << 18
 """Bytes read at once, so that they are decoded while they are in the cache."""
+MAPPED = 32 << 20
+"""Bytes of a file that are mapped at once where some columns are read; of their pages only those with them count."""
 SMALL_PLANE = PIECE // 4
 
 
@@ -78,30 +80,36 @@ class LocalImage:
             self.decode(wanted.reshape(-1), some.reshape(-1))
 
     def _read_columns(self, box: tuple[slice, ...], pixels: np.ndarray) -> None:
-        """Some columns, plane by plane: few of the bytes on the way from the first to the last are wanted."""
+        """Some columns, many planes at a time: few of the bytes on the way from first to last are wanted."""
         *_, ny, nx = self.shape
         *outer, rows, columns = box
-        for place, plane in zip(
-            np.ndindex(pixels.shape[:-2]),
-            product(*(range(part.start, part.stop) for part in outer)),
-            strict=True,
-        ):
-            number = np.ravel_multi_index(plane, self.shape[:-2]) if plane else 0
-            first = (int(number) * ny + rows.start) * nx
-            self._read_mapped(first, nx, columns, pixels[place])
+        step = max(1, MAPPED // (ny * nx * self.itemsize))
+        for place, first, count in _neighbours(self.shape[:-2], outer):
+            into = pixels[place].reshape(count, *pixels.shape[-2:])
+            for start in range(0, count, step):
+                part = into[start : start + step]
+                self._read_mapped(first + start, (rows, columns), part)
 
-    def _read_mapped(self, first: int, width: int, columns: slice, pixels: np.ndarray) -> None:
-        """Columns of the rows of ``width`` pixels from pixel ``first`` on; what is not wanted is never copied."""
-        start = self.offset + first * self.itemsize
-        size = pixels.shape[0] * width * self.itemsize
+    def _read_mapped(self, first: int, region: tuple[slice, slice], pixels: np.ndarray) -> None:
+        """A region of the planes from number ``first`` on; what is not wanted is never copied."""
+        *_, ny, nx = self.shape
+        rows, columns = region
+        width = nx * self.itemsize
+        start = self.offset + (first * ny + rows.start) * width
+        size = ((len(pixels) - 1) * ny + rows.stop - rows.start) * width
         if start + size > os.fstat(self.file).st_size:
             raise OSError("the file ends before its pixels do")
         page = start - start % mmap.ALLOCATIONGRANULARITY
         mapped = mmap.mmap(self.file, start - page + size, access=mmap.ACCESS_READ, offset=page)
-        raw = np.frombuffer(mapped, np.uint8, size, start - page).reshape(pixels.shape[0], -1)
-        wanted = raw[:, columns.start * self.itemsize : columns.stop * self.itemsize]
+        raw = np.ndarray(
+            (len(pixels), pixels.shape[1], pixels.shape[2] * self.itemsize),
+            np.uint8,
+            mapped,
+            start - page + columns.start * self.itemsize,
+            (ny * width, width, 1),
+        )
         part = np.empty(pixels.size, pixels.dtype)
-        self.decode(wanted.reshape(-1), part)
+        self.decode(raw.reshape(-1), part)
         pixels[:] = part.reshape(pixels.shape)
 
     def _read_run(self, first: int, pixels: np.ndarray, scratch: np.ndarray) -> None:
@@ -119,3 +127,26 @@ class LocalImage:
             if not count:
                 raise OSError("the file ends before its pixels do")
             rest, position = rest[count:], position + count
+
+
+def _neighbours(
+    shape: tuple[int, ...], outer: list[slice]
+) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Planes of a box (slices of the leading axes) that follow each other in the file.
+
+    Yields their place in the box's first axes, the number of the first in the file, and how many they are.
+    """
+    axis = len(shape)
+    while axis > 0 and outer[axis - 1] == slice(0, shape[axis - 1]):
+        axis -= 1
+    # Of the last axis that is cut the planes still follow each other.
+    looped = outer[: max(0, axis - 1)]
+    starts = [part.start for part in outer]
+    for place in np.ndindex(*(part.stop - part.start for part in looped)):
+        index = [start + k for start, k in zip(starts, place, strict=False)]
+        index += starts[len(place) :]
+        first = 0
+        for position, size in zip(index, shape, strict=True):
+            first = first * size + position
+        count = prod(part.stop - part.start for part in outer[len(looped) :])
+        yield tuple(place), first, count
