@@ -2,8 +2,8 @@
 
 From its first saturated group on, and where wanted from its first group above a threshold, a pixel stays suspect for a
 given time: through the integration, the integrations after it, and the exposures after that. The state, the time at
-which each pixel is clean again, is handed from integration to integration; a file carries it from one exposure to the
-next. All integrations of an exposure are therefore looked at in order, each block of rows by itself.
+which each pixel is clean again, is handed from integration to integration and from segment to segment; a file carries
+it from one exposure to the next. All integrations are therefore looked at in order, each block of rows by itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ UNIX_EPOCH = 40587.0
 SECONDS_PER_DAY = 86400.0
 Job = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 STATE = "persistence"
-"""The variable with the times at which the pixels are clean again, where they are to be saved."""
+"""The variable with the times at which the pixels are clean again, after the exposure at hand."""
 
 
 class PersistenceParams(Params):
@@ -169,7 +169,10 @@ def _seconds(mjd: float) -> float:
 def apply_persistence(
     exposure: xr.Dataset, references: References, params: PersistenceParams
 ) -> xr.Dataset:
-    """The lazy exposure with the flags; its variable ``persistence`` (y, x) is the state where it is to be saved."""
+    """The lazy exposure with the flags, and with the state that it leaves as its variable ``persistence`` (y, x).
+
+    That of a segment before, if the exposure carries one, goes before the one in the file.
+    """
     keywords = header(exposure)
     assert params.persistence_time is not None, "the step runs with a time only"
     sci = exposure["sci"]
@@ -177,7 +180,8 @@ def apply_persistence(
     times = group_times(keywords, exposure.attrs.get("tables", {}), *sci.shape[:2])
     seconds, start = float(params.persistence_time), float(times[0, 0])
     windows = Windows.of(keywords, sci.shape[2:], seconds, start)
-    if params.persistence_array_file is not None:
+    before = exposure.get(STATE)
+    if before is None and params.persistence_array_file is not None:
         windows = read_windows(params.persistence_array_file, windows)
     job = partial(
         flag_persistence,
@@ -186,42 +190,54 @@ def apply_persistence(
         unusable=params.persistence_dnu,
     )
     pixels = da.asarray(sci.data).astype(np.float32), da.asarray(groupdq.data).astype(np.uint8)
-    flags, state = _by_blocks(job, *pixels, times, windows)
-    exposure = exposure.assign(groupdq=xr.DataArray(flags, dims=sci.dims, attrs={"units": ""}))
-    if params.save_persistence is None:
-        return exposure
-    attrs = {"file": params.save_persistence, "seconds": windows.seconds, "start": windows.start}
-    return exposure.assign({STATE: xr.DataArray(state, dims=("y", "x"), attrs=attrs)})
+    known = None if before is None else da.asarray(before.data)
+    flags, state = _by_blocks(job, *pixels, times, windows, known)
+    start = windows.start if before is None else before.attrs["start"]
+    attrs = {"file": params.save_persistence, "seconds": windows.seconds, "start": start}
+    return exposure.assign(
+        {
+            "groupdq": xr.DataArray(flags, dims=sci.dims, attrs={"units": ""}),
+            STATE: xr.DataArray(state, dims=sci.dims[2:], attrs=attrs),
+        }
+    )
 
 
 def state_of(exposure: xr.Dataset) -> xr.Dataset | None:
     """The state that an exposure leaves and wants saved, as a product of its own."""
-    if STATE not in exposure:
+    state = exposure.get(STATE)
+    if state is None or state.attrs["file"] is None:
         return None
-    state = exposure[STATE]
     own = {"product": STATE_PRODUCT, "file": str(Path(state.attrs["file"]).with_suffix(".asdf"))}
     shared = {k: v for k, v in exposure.attrs.items() if k in ("primary", "filename")}
     return xr.Dataset({"sci": state}, attrs=shared | own)
 
 
 def _by_blocks(
-    job: Job, sci: da.Array, groupdq: da.Array, times: np.ndarray, windows: Windows
+    job: Job,
+    sci: da.Array,
+    groupdq: da.Array,
+    times: np.ndarray,
+    windows: Windows,
+    known: da.Array | None = None,
 ) -> tuple[da.Array, da.Array]:
     """Flags and state as lazy arrays: for each block of rows a chain of tasks along the integrations."""
     chunks = (sci.chunks[0], sci.shape[1:2], sci.chunks[2], sci.shape[3:])
-    sci, groupdq = sci.rechunk(chunks), groupdq.rechunk(chunks)
-    name = tokenize(sci.name, groupdq.name, job, times, windows)
+    sources = [sci.rechunk(chunks), groupdq.rechunk(chunks)]
+    if known is not None:
+        sources.append(known.rechunk(chunks[2:]))
+    name = tokenize([each.name for each in sources], job, times, windows)
     work, flags, until = (f"{each}-{name}" for each in ("persistence", "flags", "until"))
     tasks: dict[Any, Any] = {}
     for y, rows in enumerate(_slices(chunks[2])):
-        tasks[work, "state", 0, y] = (windows.part(rows).plane,)
+        first = (windows.part(rows).plane,) if known is None else (_same, (sources[2].name, y, 0))
+        tasks[work, "state", 0, y] = first
         for i, span in enumerate(_slices(chunks[0])):
-            pixels = ((each.name, i, 0, y, 0) for each in (sci, groupdq))
+            pixels = ((each.name, i, 0, y, 0) for each in sources[:2])
             tasks[work, i, y] = (job, *pixels, (work, "state", i, y), times[span])
             tasks[work, "state", i + 1, y] = (getitem, (work, i, y), 1)
     blocks = [(i, y) for i in range(len(chunks[0])) for y in range(len(chunks[2]))]
     last = len(chunks[0])
-    graph = HighLevelGraph.from_collections(work, tasks, [sci, groupdq])
+    graph = HighLevelGraph.from_collections(work, tasks, sources)
     layers = dict(graph.layers) | {
         flags: {(flags, i, 0, y, 0): (getitem, (work, i, y), 0) for i, y in blocks},
         until: {(until, y, 0): (_same, (work, "state", last, y)) for y in range(len(chunks[2]))},

@@ -94,6 +94,18 @@ def test_a_run_that_is_done_again_starts_anew(tmp_path):
     np.testing.assert_array_equal(runs[0], runs[1])
 
 
+def test_the_state_goes_from_segment_to_segment(tmp_path):
+    """As if the two were one exposure."""
+    path = tmp_path / "state.asdf"
+    params = PersistenceParams(persistence_time=100, save_persistence=str(path))
+    one = apply_persistence(exposure(saturated=[(2, 3)]), NOTHING, params)
+    two = apply_persistence(exposure(1).assign(persistence=one["persistence"]), NOTHING, params)
+    flags = two["groupdq"].values
+    assert (flags[:, :, 2, 3] == Group.PERSISTENCE).all()
+    assert np.count_nonzero(flags) == 6
+    assert two["persistence"].attrs["start"] == one["persistence"].attrs["start"]
+
+
 def test_windows_of_another_length_are_no_state(tmp_path):
     path = tmp_path / "state.asdf"
     processed(exposure(saturated=[(2, 3)]), path)
