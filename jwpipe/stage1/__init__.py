@@ -1,6 +1,7 @@
 """Stage 1, ramps to count rates: the ordered lists of steps."""
 
 from jwpipe.stage1.charge_migration import charge_migration
+from jwpipe.stage1.clean_flicker_noise import clean_flicker_noise
 from jwpipe.stage1.dark_current import dark_current
 from jwpipe.stage1.dq_init import dq_init
 from jwpipe.stage1.dq_init_guider import dq_init_guider
@@ -14,6 +15,7 @@ from jwpipe.stage1.jump import jump
 from jwpipe.stage1.lastframe import lastframe
 from jwpipe.stage1.linearity import linearity
 from jwpipe.stage1.persistence import persistence
+from jwpipe.stage1.picture_frame import picture_frame
 from jwpipe.stage1.ramp_fit import ramp_fit
 from jwpipe.stage1.refpix import refpix
 from jwpipe.stage1.refpix_irs2 import refpix_irs2
@@ -37,6 +39,8 @@ NEAR_INFRARED: tuple[AnyStep, ...] = (
     dark_current,
     charge_migration,
     jump,
+    picture_frame,
+    clean_flicker_noise,
     persistence,
     ramp_fit,
     gain_scale,
@@ -69,6 +73,8 @@ MIRI: tuple[AnyStep, ...] = (
     refpix_miri,
     charge_migration,
     jump,
+    picture_frame,
+    clean_flicker_noise,
     persistence,
     ramp_fit,
     gain_scale,

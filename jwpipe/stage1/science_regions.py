@@ -132,7 +132,9 @@ def _nirspec(exposure: xr.Dataset, references: References, shape: tuple[int, int
 
 def _pixels(box: Any) -> tuple[slice, slice]:
     """Rows and columns of a bounding box (x, x), (y, y) of pixel edges."""
-    columns, rows = (slice(*(int(np.floor(edge + 0.5)) for edge in axis)) for axis in box)
+    columns, rows = (
+        slice(*(int(np.floor(edge + 0.5)) for edge in axis)) for axis in (box[0], box[1])
+    )
     return rows, columns
 
 
