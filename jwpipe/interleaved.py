@@ -53,6 +53,8 @@ AFTER = (
     "dark_current",
     "charge_migration",
     "jump",
+    "picture_frame",
+    "clean_flicker_noise",
     "persistence",
     "ramp_fit",
     "gain_scale",

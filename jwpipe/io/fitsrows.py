@@ -39,15 +39,26 @@ class FitsRows:
         return np.asarray(self.read(box)[rest], order="C")
 
     def read(self, box: tuple[slice, ...], dtype: np.dtype[Any] | None = None) -> np.ndarray:
-        """The pixels of a box (slices of step 1, one an axis), of ``dtype`` if that is given."""
+        """The pixels of a box (slices of step 1, one an axis), of ``dtype`` if that is given.
+
+        All rows from the first to the last that is wanted are read: to read a few by themselves costs more.
+        """
         rows = box[-2]
-        sizes = [part.stop - part.start for part in box]
-        pixels = np.empty(sizes, np.dtype(dtype or self.dtype))
-        for run in self.runs:
-            start, stop = max(run.here, rows.start), min(run.here + run.size, rows.stop)
-            if start < stop:
-                shift = run.there - run.here
-                there = (*box[:-2], slice(start + shift, stop + shift), box[-1])
-                here = slice(start - rows.start, stop - rows.start)
-                pixels[..., here, :] = self.array.read(there, dtype)
+        parts = [
+            (max(run.here, rows.start) - rows.start, part.start, part.stop - part.start)
+            for run in self.runs
+            if (part := _there(run, rows)).start < part.stop
+        ]
+        pixels = np.empty([part.stop - part.start for part in box], np.dtype(dtype or self.dtype))
+        low = min((there for _, there, _ in parts), default=0)
+        high = max((there + size for _, there, size in parts), default=0)
+        read = self.array.read((*box[:-2], slice(low, high), box[-1]), dtype)
+        for here, there, size in parts:
+            pixels[..., here : here + size, :] = read[..., there - low : there - low + size, :]
         return pixels
+
+
+def _there(run: Run, rows: slice) -> slice:
+    """The rows of a run, in the file, that are among ``rows``."""
+    shift = run.there - run.here
+    return slice(max(run.here, rows.start) + shift, min(run.here + run.size, rows.stop) + shift)

@@ -23,13 +23,17 @@ from jwpipe.numerics.irs2 import (
     LINES,
     MIDDLE,
     PERIOD,
+    READS,
     SAMPLES,
     TICKS,
     Interleaving,
-    as_series,
+    at_ticks,
     bridge_gaps,
-    from_series,
+    frequencies,
     is_reference,
+    lines_of,
+    over_lines,
+    waves,
     without_line,
 )
 
@@ -80,34 +84,33 @@ def shared_noise(
     reads, offsets
         Of the five outputs: the reads of this group, DN, and their means over the integration's groups, float64.
     kernels
-        ``alpha`` and ``beta`` (2, output, frequency), complex64, of the frequencies from 0 up (see `hermitian`).
+        ``alpha`` and ``beta`` (2, output, k2, k1), complex64 (see `hermitian`).
     """
-    from scipy.fft import irfft, rfft
-
     first, *others = (
         Reads(_above(read.values, offset.values), _above(read.edges, offset.edges))
         for read, offset in zip(reads, offsets, strict=True)
     )
     line = fitted_line(first, layout, 0)
     ticks = layout.ticks(0)
-    straight = without_line(first.values, ticks, layout.turned, *line)
-    series = filled(as_series(straight, ticks[np.newaxis], layout.turned))
-    spectrum = rfft(series.reshape(-1))
-    kept = from_series(series, ticks, layout.turned) + offsets[0].values
+    series = np.zeros((TICKS, LINES), np.float32)
+    series[ticks] = without_line(layout.in_turn(first.values), ticks, *line)
+    lines = filled(bridge_gaps(series, AROUND))
+    reference = waves(lines)
+    kept = layout.in_turn(at_ticks(lines, ticks)) + offsets[0].values
     noises = [Noise(kept[:0], *line, kept.astype(np.float32))]
     for output, read in enumerate(others, 1):
         alpha, beta = kernels[:, output - 1]
         line = fitted_line(read, layout, output)
         ticks = layout.ticks(output)
-        straight = without_line(read.values, ticks[is_reference()], layout.turned, *line)
-        copies = reference_ticks(ticks[is_reference()])
-        noise = rfft(as_series(straight, copies, layout.turned).reshape(-1))
+        straight = without_line(layout.in_turn(read.values), ticks[is_reference()], *line)
+        lines = over_lines(*_twice(straight, ticks[is_reference()]))
+        noise = waves(lines)
         noise *= beta
-        noise += alpha * spectrum
-        series = irfft(noise, n=SAMPLES).reshape(LINES, TICKS)
-        plane = from_series(series, ticks[~is_reference()], layout.turned)
-        left = straight - from_series(series, ticks[is_reference()], layout.turned)
-        noises.append(Noise(plane, *line, left))
+        noise += alpha * reference
+        lines = lines_of(noise)
+        plane = layout.in_turn(at_ticks(lines, ticks[~is_reference()]))
+        left = straight - at_ticks(lines, ticks[is_reference()])
+        noises.append(Noise(plane, *line, layout.in_turn(left)))
     return noises
 
 
@@ -115,15 +118,16 @@ def _above(values: np.ndarray, offset: np.ndarray) -> np.ndarray:
     return (values - offset).astype(np.float32)
 
 
-def reference_ticks(ticks: np.ndarray) -> np.ndarray:
-    """The ticks (copy, y) at which reference reads, made at ``ticks``, enter the series: each read twice."""
-    within = ticks % BLOCK
-    return np.stack([ticks + [COPIES[int(tick)][copy] for tick in within] for copy in (0, 1)])
+def _twice(reads: np.ndarray, ticks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reference reads (y, line) made at ``ticks``, as they enter the series: each at two ticks."""
+    within = [COPIES[int(tick)] for tick in ticks % BLOCK]
+    places = [ticks + [shift[copy] for shift in within] for copy in (0, 1)]
+    return np.concatenate([reads, reads]), np.concatenate(places)
 
 
 def fitted_line(reads: Reads, layout: Interleaving, output: int) -> tuple[float, float]:
     """Intercept and slope of an output's reads in the edge lines; those of 0 do not count."""
-    ticks, reference = layout.ticks(output), is_reference() if output else np.ones(640, bool)
+    ticks, reference = layout.ticks(output), is_reference() if output else np.ones(READS, bool)
     lines = layout.lines()[EDGE_COLUMNS] * TICKS - MIDDLE
     values = np.concatenate([reads.values[:, EDGE_COLUMNS], reads.edges]).astype(np.float64)
     times = np.concatenate([ticks[reference], ticks[~reference]])[:, np.newaxis] + lines
@@ -138,39 +142,37 @@ def fitted_line(reads: Reads, layout: Interleaving, output: int) -> tuple[float,
 
 
 def filled(series: np.ndarray) -> np.ndarray:
-    """Fill the reference output's series (line, tick) where the other outputs read no pixel."""
-    from scipy.fft import irfft, rfft
+    """The transform over lines (tick, k1) of the reference output's series (tick, line).
 
-    bridged = bridge_gaps(series.reshape(-1), AROUND).reshape(series.shape)
+    Where the other outputs read no pixel it is filled by the filter.
+    """
+    lines = over_lines(series, np.arange(TICKS))
     other = np.ones(TICKS, bool)
-    layout = Interleaving(turned=False)
-    other[layout.ticks(1)[~is_reference()]] = False
-    result = bridged.copy()
+    other[Interleaving(turned=False).ticks(1)[~is_reference()]] = False
     for _ in range(TURNS):
-        spectrum = rfft(result.reshape(-1))
+        spectrum = waves(lines)
         spectrum *= passed()
-        smooth = irfft(spectrum, n=SAMPLES).reshape(series.shape)
-        result[:, other] = smooth[:, other]
-    return result
+        lines[other] = lines_of(spectrum)[other]
+    return lines
 
 
 @cache
 def passed() -> np.ndarray:
-    """What the filter lets through of each frequency: the lowest and the highest, with cosine edges."""
+    """What the filter lets through (k2, k1): the lowest and the highest frequencies, with cosine edges."""
     width = 110000 // BLOCK
     flat = TICKS // BLOCK * LINES // 2 - width // 2
     edge = (np.cos(np.arange(width) * np.pi / width) + 1) / 2
-    gain = np.zeros(SAMPLES // 2 + 1)
+    half = SAMPLES // 2
+    gain = np.zeros(half + 1)
     gain[:flat] = 1
     gain[flat : flat + width] = edge
-    half = SAMPLES // 2
     gain[half - flat :] = 1
     gain[half - flat - width : half - flat] = edge[::-1]
-    return gain.astype(np.float32)
+    above = frequencies()
+    return gain[np.minimum(above, SAMPLES - above)].astype(np.float32)
 
 
 def hermitian(kernel: np.ndarray) -> np.ndarray:
-    """Of a kernel (frequency) the part that acts on the real part of the result, for frequencies from 0 up."""
-    half = kernel.size // 2
-    mirrored = np.conj(np.concatenate([kernel[:1], kernel[: half - 1 : -1]]))
-    return ((kernel[: half + 1] + mirrored) / 2).astype(np.complex64)
+    """Of a kernel (frequency) the part that acts on the real part of the result, (k2, k1)."""
+    above = frequencies()
+    return ((kernel[above] + np.conj(kernel[-above])) / 2).astype(np.complex64)

@@ -20,7 +20,7 @@ from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.irs2 import SAMPLES, Interleaving
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.levels import clipped_means
-from jwpipe.refs import RefFile
+from jwpipe.refs import References, RefFile
 from jwpipe.refs.cache import CACHE
 from jwpipe.refs.content import ReferenceRefused, Stamp
 from jwpipe.stage1.irs2_noise import EDGE, hermitian
@@ -133,7 +133,7 @@ class Kernels:
     file: Stamp
 
     def read(self) -> np.ndarray:
-        """``alpha`` and ``beta`` (2, output, frequency), complex64, as ``shared_noise`` takes them."""
+        """``alpha`` and ``beta`` (2, output, k2, k1), complex64, as ``shared_noise`` takes them."""
         return CACHE.get(self, None, lambda: _kernels(self.file.path))
 
 
@@ -144,7 +144,8 @@ def _kernels(path: str) -> np.ndarray:
         table = hdus["IRS2"].data
         parts = [np.asarray(table[name], np.float32) for name in NAMES]
     whole = (hermitian(part[::2] + 1j * part[1::2]) for part in parts)
-    return np.stack(list(whole)).reshape(2, 4, -1)
+    stacked = np.stack(list(whole))
+    return stacked.reshape(2, 4, *stacked.shape[1:])
 
 
 def correction(file: RefFile, header: Header, params: RefpixParams) -> Correction:
@@ -191,6 +192,11 @@ def layout_of(header: Header) -> Interleaving:
     return Interleaving(turned=found[0] == "NRS2")
 
 
+def _prepare(references: References, header: Header, params: RefpixParams) -> tuple[Any, ...]:
+    """The reference is for the noise, which `jwpipe.interleaved` finds."""
+    return ()
+
+
 refpix_irs2 = Step(
     "refpix",
     subtract_noise,
@@ -198,6 +204,6 @@ refpix_irs2 = Step(
     writes=("sci",),
     refs=("refpix.irs2",),
     params=RefpixParams,
-    prepare=lambda references, header, params: (),
+    prepare=_prepare,
+    apart=True,
 )
-"""The kernel's further arguments are found by `jwpipe.interleaved`."""
