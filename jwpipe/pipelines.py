@@ -145,19 +145,18 @@ def guider_products(prepared: Prepared, keep: Keep | None = None) -> Products:
 def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products:
     """``rate`` and ``rateints``, or ``ramp`` where ramp_fit does not run; segments go one by one (`jwpipe.series`)."""
     exposure = prepared.exposure
-    parts = [
-        _segment_products(replace(prepared, exposure=part), keep) for part in segments_of(exposure)
-    ]
-    return whole_products(parts, exposure) if len(parts) > 1 else parts[0]
-
-
-def _segment_products(prepared: Prepared, keep: Keep | None) -> Products:
-    prepared = _safe(prepared)
-    prepared = replace(prepared, steps=_saved_whole(prepared.steps))
-    result = run_steps(prepared, keep)
+    parts: list[Products] = []
+    result = xr.Dataset()
+    for part in segments_of(exposure):
+        # What persists is handed from segment to segment.
+        left = {STATE: result[STATE]} if STATE in result else {}
+        segment = _safe(replace(prepared, exposure=part.assign(left)))
+        result = run_steps(replace(segment, steps=_saved_whole(segment.steps)), keep)
+        rates = rate_products(result)
+        parts.append(rates or {"ramp": as_stored(result).assign_attrs(product="ramp")})
     if keep is not None and (state := state_of(result)) is not None:
         keep(state.attrs["product"], state)
-    return rate_products(result) or {"ramp": as_stored(result).assign_attrs(product="ramp")}
+    return whole_products(parts, exposure) if len(parts) > 1 else parts[0]
 
 
 def _saved_whole(steps: tuple[Planned, ...]) -> tuple[Planned, ...]:
