@@ -320,15 +320,28 @@ def _bound(
         keywords = header(exposure)
         bound.append(view(planned, bind(planned, references, keywords)))
         exposure = _marked(exposure, planned, references)
-        assert isinstance(planned.step, Step)
-        look = planned.step.frames(keywords, planned.params)
-        if look is not None:
-            exposure, bound[-1] = with_found_flags(exposure, bound, look)
-            settle = planned.step.settle(keywords, planned.params)
-            if settle is not None:
-                settled = Planned(settle, planned.params, "")
-                bound.append(view(settled, bind(settled, references, keywords)))
+        exposure = _looked(exposure, planned, bound, references, view)
     return exposure, bound
+
+
+def _looked(
+    exposure: xr.Dataset,
+    planned: Planned,
+    bound: list[Bound],
+    references: References,
+    view: Callable[[Planned, Bound], Bound],
+) -> xr.Dataset:
+    """The exposure with the flags of looks at whole frames; ``bound`` ends with what the step leaves to do after."""
+    keywords = header(exposure)
+    assert isinstance(planned.step, Step)
+    step: Step | None = planned.step
+    while step is not None and (look := step.frames(keywords, planned.params)) is not None:
+        exposure, bound[-1] = with_found_flags(exposure, bound, look)
+        step = step.settle(keywords, planned.params)
+        if step is not None:
+            settled = Planned(step, planned.params, "")
+            bound.append(view(settled, bind(settled, references, keywords)))
+    return exposure
 
 
 def _segments(planned: Sequence[Planned]) -> Iterator[list[Planned]]:

@@ -5,7 +5,6 @@ Three tests, chosen by the number of differences: with few, outliers are taken o
 integrations the scatter is measured by sigma clipping.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,11 +18,18 @@ from jwpipe.numerics.clipped_ramps import detect_by_scatter
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
 from jwpipe.numerics.planes import whole_planes
-from jwpipe.numerics.shower_signal import ring
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
-from jwpipe.stage1.showers import ShowerRules, flag_showers, mark_raised, settle, shower_rules
+from jwpipe.stage1.showers import (
+    ShowerRules,
+    look_for_showers,
+    mark,
+    mark_raised,
+    settle,
+    shower_halo,
+    shower_rules,
+)
 from jwpipe.stage1.void_groups import void_groups
 from jwpipe.step import Look, Params, Step, Survey
 
@@ -296,7 +302,7 @@ def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:
     group_time = float(header["TGROUP"])
     limits = params.min_jump_to_flag_neighbors, params.max_jump_to_flag_neighbors
     return {
-        "showers": shower_rules(header, params) if params.find_showers else None,
+        "showers": None if _showers_after(params) else _shower_rules(header, params),
         "detection": Detection(
             int(header["NFRAMES"]),
             (
@@ -335,37 +341,32 @@ def _applies(header: Header, params: JumpParams) -> str:
 
 
 def _halo(params: JumpParams) -> int:
-    reach = 0
-    if params.find_showers:
-        reach = ring(params.extend_inner_radius, params.extend_outer_radius).reach
+    reach = 0 if _showers_after(params) or not params.find_showers else shower_halo(params)
     return reach + (1 if params.flag_4_neighbors else 0)
 
 
+def _showers_after(params: JumpParams) -> bool:
+    """Whether showers are looked for once snowballs are flagged, for which there must be both."""
+    return params.find_showers and params.expand_large_events
+
+
+def _shower_rules(header: Header, params: JumpParams) -> ShowerRules | None:
+    return shower_rules(header, params) if params.find_showers else None
+
+
 def _frames(header: Header, params: JumpParams) -> Look | None:
-    """Look at whole frames for snowballs, then for showers."""
+    """Look at whole frames for snowballs; for showers where there are none of those to be flagged before."""
     from jwpipe.stage1.snowballs import flag_integration, mark_cores, snowball_rules
 
-    snowballs = snowball_rules(header, params) if params.expand_large_events else None
-    showers = shower_rules(header, params) if params.find_showers else None
-    if snowballs is None:
-        return Look(partial(_find, None, showers)) if showers is not None else None
-    find = partial(flag_integration, **snowballs)
-    return Look(partial(_find, find, showers), partial(mark_cores, **snowballs))
-
-
-def _find(
-    snowballs: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]] | None,
-    showers: ShowerRules | None,
-    flags: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """The flags (g, y, x) of an integration with its events, and what they leave to the next."""
-    flags, left = (flags, None) if snowballs is None else snowballs(flags)
-    if showers is not None:
-        flags = flag_showers(flags[np.newaxis], rules=showers)[0]
-    return flags, left
+    if params.expand_large_events:
+        snowballs = snowball_rules(header, params)
+        return Look(partial(flag_integration, **snowballs), partial(mark_cores, **snowballs))
+    return look_for_showers(header, params) if params.find_showers else None
 
 
 def _settle(header: Header, params: JumpParams) -> Step | None:
+    if _showers_after(params):
+        return mark
     return settle if params.find_showers else None
 
 

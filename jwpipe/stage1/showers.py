@@ -3,9 +3,13 @@
 Three looks at the ramps. Strip by strip, next to the jumps, the pixels are marked around which differences lie high
 (``mark_raised``). In whole frames of these marks, large connected areas become ellipses (``flag_showers``). Strip by
 strip again, flags stay where the rate without the flagged groups is much the same (``settle_showers``).
+
+Where snowballs are looked for as well, whole frames are looked at for them before: then the marks are a pass of their
+own (``mark``), since no pixel of a snowball must raise those around it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +28,8 @@ from jwpipe.numerics.shower_signal import (
     settle_flags,
 )
 from jwpipe.numerics.views import read_only
-from jwpipe.step import Step
+from jwpipe.stage1.void_groups import void_groups
+from jwpipe.step import Look, Step
 
 JUMP = np.uint8(Group.JUMP_DET)
 SATURATED = np.uint8(Group.SATURATED)
@@ -166,3 +171,47 @@ settle = Step(
     keywords=_settle_keywords,
 )
 """What the jump step does last, once whole frames have been looked at; it takes the parameters of jump."""
+
+
+def look_for_showers(header: Header, params: Any) -> Look:
+    """A look at whole frames of marks."""
+    return Look(partial(_find, shower_rules(header, params)))
+
+
+def _find(rules: ShowerRules, flags: np.ndarray) -> tuple[np.ndarray, None]:
+    return flag_showers(flags[np.newaxis], rules=rules)[0], None
+
+
+def shower_halo(params: Any) -> int:
+    """Rows that the ring around a pixel reaches."""
+    return ring(params.extend_inner_radius, params.extend_outer_radius).reach
+
+
+def mark_after_snowballs(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    pixeldq: np.ndarray,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    void: np.ndarray | None = None,
+    *,
+    rules: ShowerRules,
+) -> tuple[np.ndarray]:
+    """``mark_raised`` as a step; ``void`` is what the survey finds."""
+    known = None if void is None else void[0]
+    return (mark_raised(sci, groupdq, pixeldq, gain, readnoise, known, rules),)
+
+
+mark = Step(
+    "showers",
+    mark_after_snowballs,
+    reads=("sci", "groupdq", "pixeldq"),
+    writes=("groupdq",),
+    refs=("gain.sci", "readnoise.sci"),
+    keywords=lambda header, params: {"rules": shower_rules(header, params)},
+    halo=shower_halo,
+    frames=look_for_showers,
+    survey=lambda references, header, params: void_groups(header),
+    settle=lambda header, params: settle,
+)
+"""What the jump step does once snowballs are flagged, where it looks for showers too."""
