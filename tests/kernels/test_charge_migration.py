@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jwpipe.dq import Group
@@ -66,6 +66,7 @@ def test_integrations_are_apart_and_nan_is_not_bright():
     assert not flags[1].any()
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6))
 def test_strips_give_what_the_whole_gives(seed, height):
     draw = np.random.default_rng(seed)

@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jwpipe.dq import Group
@@ -79,6 +79,7 @@ def test_bright_pixels_are_suspect_where_there_is_a_threshold():
     assert one_pixel([[0] * 5], seconds=15, sci=counts)[0] == [[0] * 5]
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 3))
 def test_blocks_give_what_the_whole_gives(seed, height, first):
     """Rows by themselves, and integrations one after another with the state between."""
