@@ -108,7 +108,7 @@ def dump(tree: dict[str, Any]) -> bytes:
     """``tree`` as an ASDF file.
 
     A tree of plain values, without a gwcs, is YAML that needs no validation by schemas: that takes as long as ten
-    million pixels of a step.
+    million pixels of a step. Arrays are compressed: maps of slices are megabytes of few different numbers.
     """
     from yaml.representer import RepresenterError
 
@@ -122,7 +122,7 @@ def _asdf(tree: dict[str, Any]) -> bytes:
     import asdf
 
     buffer = io.BytesIO()
-    asdf.AsdfFile(tree, version=STANDARD).write_to(buffer)
+    asdf.AsdfFile(tree, version=STANDARD).write_to(buffer, all_array_compression="zlib")
     return buffer.getvalue()
 
 

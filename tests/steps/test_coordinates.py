@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wcs_modes import modes
 
 from jwpipe.exposure import ExposureError
+from jwpipe.io.asdf_tree import dump, parse
 from jwpipe.stage2.assign_wcs import AssignWcsParams, tie_to_sky
 from jwpipe.wcs import Choice, coordinates, lazy_pixel_map, map_of, pixel_map
 from jwpipe.wcs.direct import Direct
@@ -198,3 +199,14 @@ def test_direct_evaluation_is_the_same_to_the_bit(name, folder):
     found = Direct(tuple(step.transform for step in wcs.pipeline[:-1]))(x, y)
     for value, expected in zip(found, wcs(x, y, with_bounding_box=False), strict=True):
         np.testing.assert_array_equal(value, expected)
+
+
+def test_maps_of_slices_are_small_in_products(folder):
+    """A million labels of 64 bits fit into less than half a megabyte, and come back."""
+    wcs = solved("miri mrs long", folder).attrs["wcs"]
+    raw = dump({"wcs": wcs})
+    assert len(raw) < 500_000
+    labels = [
+        each.pipeline[0].transform.label_mapper.mapper for each in (wcs, parse(raw, "it")["wcs"])
+    ]
+    np.testing.assert_array_equal(*labels)
