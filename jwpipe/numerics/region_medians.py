@@ -5,7 +5,7 @@ halves of the patterns are counted first, which tells between which two the medi
 Counts of parts of a frame add up. Few patterns occur in a frame: those are kept that do, with their counts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,13 +28,13 @@ class Ranks(NamedTuple):
     below: tuple[int, int]
 
 
-def upper_tally(frames: np.ndarray, regions: np.ndarray, number: int) -> Tally:
+def upper_tally(frames: Iterable[np.ndarray], regions: np.ndarray, number: int) -> Tally:
     """Count the upper halves.
 
     Parameters
     ----------
     frames
-        Values (n, y, x) float32; NaN do not count.
+        Values (y, x) float32 of each frame; NaN do not count.
     regions
         Region of each pixel (y, x), uint8, counted from 1; 0 for pixels of none.
     number
@@ -48,9 +48,10 @@ def upper_tally(frames: np.ndarray, regions: np.ndarray, number: int) -> Tally:
     return tally
 
 
-def lower_tally(frames: np.ndarray, regions: np.ndarray, found: Sequence[Ranks | None]) -> Tally:
+def lower_tally(
+    frames: Iterable[np.ndarray], regions: np.ndarray, number: int, found: Sequence[Ranks | None]
+) -> Tally:
     """Count the lower halves of the values with the upper halves ``found``: of the larger one behind the others."""
-    number = len(found) // len(frames)
     tally: Tally = []
     for n, frame in enumerate(frames):
         here = found[n * number : (n + 1) * number]

@@ -8,7 +8,7 @@ mask of background, twice for the medians, and once for the result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dask.array as da
@@ -90,25 +90,28 @@ def without_frame(
     """
     if np.isnan(reference).any():
         return sci
-    ramp = sci.ndim == 4
-    leading = (*sci.shape[:1], sci.shape[1] - 1) if ramp else sci.shape[:-2]
-    middle, edge = (levels[:, k].reshape(*leading, 1, 1) for k in (0, 1))
-    scale = (middle - edge) / (reference[0] - reference[1])
-    correction = scale * (pattern - reference[1]) + edge
-    if not ramp:
-        return sci - correction
+    scales = (levels[:, 0] - levels[:, 1]) / (reference[0] - reference[1])
+    shape = pattern - reference[1]
     corrected = sci.copy()
-    first = sci[:, :1]
-    corrected[:, 1:] = (sci[:, 1:] - first) + (first - correction)
+    for n, (place, first) in enumerate(_frames(sci)):
+        correction = scales[n] * shape + levels[n, 1]
+        corrected[place] = (sci[place] - first) + (first - correction)
     return corrected
 
 
-def frames_of(sci: np.ndarray) -> np.ndarray:
-    """The frames (n, y, x) of which medians are taken: what groups add to the first, or rates as they are."""
-    sci = sci.astype(np.float32, copy=False)
-    if sci.ndim == 4:
-        sci = sci[:, 1:] - sci[:, :1]
-    return np.ascontiguousarray(sci.reshape(-1, *sci.shape[-2:]))
+def _frames(sci: np.ndarray) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """The place of each frame that has a pattern, and what it starts from: the first group, or zero."""
+    for place in np.ndindex(*sci.shape[:-2]):
+        if sci.ndim < 4:
+            yield place, np.float32(0)
+        elif place[1] > 0:
+            yield place, sci[place[0], 0].astype(np.float32, copy=False)
+
+
+def frames_of(sci: np.ndarray) -> Iterator[np.ndarray]:
+    """The frames (y, x) of which medians are taken: what groups add to the first, or rates as they are."""
+    for place, first in _frames(sci):
+        yield sci[place].astype(np.float32, copy=False) - first
 
 
 def correct(exposure: xr.Dataset, references: References, params: PictureFrameParams) -> xr.Dataset:
@@ -197,7 +200,7 @@ def _upper(sci: np.ndarray, regions: np.ndarray) -> Tally:
 
 
 def _lower(sci: np.ndarray, regions: np.ndarray, found: Any) -> Tally:
-    return lower_tally(frames_of(sci), regions, found)
+    return lower_tally(frames_of(sci), regions, REGIONS, found)
 
 
 def _joined(tallies: Sequence[Tally]) -> Tally:
@@ -214,7 +217,7 @@ def _medians(found: Any, tally: Tally) -> np.ndarray:
 def _reference_levels(pattern: RefArray, regions: np.ndarray) -> np.ndarray:
     frame = pattern.read()[np.newaxis]
     found = ranks(upper_tally(frame, regions, REGIONS))
-    return medians(found, lower_tally(frame, regions, found))
+    return medians(found, lower_tally(frame, regions, REGIONS, found))
 
 
 def _both(levels: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ def of_parts(frames, regions, number, cut):
     halves = slice(cut), slice(cut, None)
     parts = [(np.ascontiguousarray(frames[:, rows]), regions[rows]) for rows in halves]
     found = ranks(merged(*(upper_tally(*part, number) for part in parts)))
-    tally = merged(*(lower_tally(*part, found) for part in parts))
+    tally = merged(*(lower_tally(*part, number, found) for part in parts))
     return medians(found, tally).reshape(len(frames), number)
 
 
