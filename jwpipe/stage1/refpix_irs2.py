@@ -12,6 +12,7 @@ pixels if a single one of them has the flag BAD_REF_PIXEL.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 

@@ -12,7 +12,18 @@ def ramp(*values):
     return np.array(values, np.float32).reshape(1, -1, 1, 1)
 
 
-def run(sci, limit, *, bias=None, dq=None, zeroframe=None, grow=0, nframes=None, groupdq=None):
+def run(
+    sci,
+    limit,
+    *,
+    bias=None,
+    dq=None,
+    zeroframe=None,
+    grow=0,
+    nframes=None,
+    groupdq=None,
+    interleaved=False,
+):
     """Flag ``sci``; the tests with the read pattern are on where ``nframes`` is given."""
     shape = sci.shape[-2:]
     limit = np.broadcast_to(np.asarray(limit, np.float32), shape).copy()
@@ -29,6 +40,7 @@ def run(sci, limit, *, bias=None, dq=None, zeroframe=None, grow=0, nframes=None,
         n_pix_grow_sat=grow,
         use_readpatt=nframes is not None,
         nframes=nframes or 1,
+        interleaved=interleaved,
     )
 
 
@@ -177,3 +189,22 @@ def test_frames_of_a_group_come_from_the_header():
     header = Header({"primary": {"NFRAMES": 8}})
     assert saturation.keywords(header, SaturationParams())["nframes"] == 8
     assert "nframes" in saturation.keywords(Header({}), SaturationParams(use_readpatt=False))
+
+
+def test_second_group_of_interleaved_frames_is_saturated_and_grows():
+    # Four frames a group, limit 1000. The first group's 50 are 50 / 2.5 * 12 = 240 by the end of the third: no reason
+    # to saturate. The second rose by 300, more than one frame at the limit adds: (1000 - 50) / 4 = 237.5.
+    sci = np.full((1, 3, 1, 4), 50, np.float32)
+    sci[0, 1:, 0, 0] = 350, 1000
+    options = {"nframes": 4, "grow": 1, "interleaved": True}
+    flags, _, _ = run(sci, 1000, **options)
+    np.testing.assert_array_equal(flags[0, :, 0], [[0] * 4, [SAT, SAT, 0, 0], [SAT, SAT, 0, 0]])
+    # No group is looked at for dilution, and a small rise is no hit.
+    sci[0, 1, 0, 0] = 287
+    flags, _, _ = run(sci, 1000, **options)
+    np.testing.assert_array_equal(flags[0, 1, 0], 0)
+    sci[0, 1, 0, 0] = 999
+    assert run(sci, 1000, nframes=4, grow=1)[0][0, 1, 0, 0] == DNU
+    assert run(sci, 1000, **options)[0][0, 1, 0, 0] == SAT
+    header = Header({"primary": {"INSTRUME": "NIRSPEC", "READPATT": "NRSIRS2", "NFRAMES": 5}})
+    assert saturation.keywords(header, SaturationParams())["interleaved"]
