@@ -208,16 +208,23 @@ class _Gathering:
         """The tasks on the frame's edges, integrations in so many pieces as memory asks for; the keys of all."""
         assert bound.step.border is not None
         layer: dict[Any, Any] = {}
-        pieces = []
-        for k, run in enumerate(self._runs(bound)):
-            sides = {
-                side: (f"{side}-{bound.step.name}-{name}", k) for side in bound.step.border.sides
-            }
-            for side, key in sides.items():
-                operands = self._edge(bound, side, run)
-                layer[key] = (partial(self.chain.side, bound, side, run), *operands, *earlier)
+        runs, names, pieces = self._runs(bound), bound.step.border.sides, []
+        for k, run in enumerate(runs):
+            sides: list[Any] = [
+                (
+                    partial(self.chain.side, bound, side, run),
+                    *self._edge(bound, side, run),
+                    *earlier,
+                )
+                for side in names
+            ]
+            if len(runs) == 1:
+                # Of many pieces the sides stay within one task, that none waits in memory.
+                keys = [(f"{side}-{bound.step.name}-{name}", k) for side in names]
+                layer |= dict(zip(keys, sides, strict=True))
+                sides = keys
             pieces.append((f"edges-{bound.step.name}-{name}", k))
-            layer[pieces[-1]] = (partial(_reduced, bound, run, tuple(sides)), *sides.values())
+            layer[pieces[-1]] = (partial(_reduced, bound, run, names), *sides)
         return layer, pieces
 
     def _runs(self, bound: Bound) -> list[slice]:
