@@ -196,7 +196,7 @@ def _configuration(shot: Shot) -> dict[str, Any]:
     words = {"INSTRUME": detector.instrument, "DETECTOR": detector.name}
     if detector.module:
         words |= {"MODULE": detector.module, "CHANNEL": detector.channel}
-    return words if detector.instrument == "FGS" else words | shot.optics.filter.wheels
+    return words | shot.optics.filter.wheels
 
 
 def _exposure(shot: Shot) -> dict[str, Any]:

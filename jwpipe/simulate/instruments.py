@@ -78,7 +78,7 @@ class Filter:
     ab_vega: float
     offset: tuple[float, float]
     exp_type: str = "NRC_IMAGE"
-    words: tuple[tuple[str, str], ...] = ()
+    words: tuple[tuple[str, str], ...] | None = None
 
     @property
     def dispersed(self) -> bool:
@@ -88,7 +88,9 @@ class Filter:
     @property
     def wheels(self) -> dict[str, str]:
         """The keywords that say what light passes."""
-        return dict(self.words) or {"FILTER": self.name, "PUPIL": "CLEAR"}
+        if self.words is None:
+            return {"FILTER": self.name, "PUPIL": "CLEAR"}
+        return dict(self.words)
 
 
 _FILTERS = (

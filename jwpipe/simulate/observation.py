@@ -112,9 +112,9 @@ def observation(
         Unknown detector, filter, subarray or read pattern, or a filter of the other channel.
     """
     mode = _Mode(subarray, size, readpatt, ngroups, nints)
-    views = [_optics(name, filter) for name in detectors]
-    if len({optics.detector.instrument for optics in views}) > 1:
+    if len({DETECTORS[name].instrument for name in detectors if name in DETECTORS}) > 1:
         raise ValueError(f"{', '.join(detectors)} are detectors of several instruments; give one's")
+    views = [_optics(name, filter) for name in detectors]
     cameras = [mode.camera(optics.detector, instrument) for optics in views]
     if views[0].filter.dispersed:
         scene = replace(

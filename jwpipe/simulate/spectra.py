@@ -9,6 +9,7 @@ from jwpipe.simulate.detectors import Detector, Subarray
 
 _FEWEST_PIXELS_APART = 14.0
 _WIDTH = 1.6
+_REACH = 12
 _LINES = 12
 
 
@@ -29,13 +30,14 @@ def _along_x(region: Subarray, side: int, seed: int) -> np.ndarray:
     middles = (np.arange(count) + rng.uniform(0.3, 0.7, count)) * side / count
     brightness = 10 ** rng.uniform(-0.3, 1.7, count)
     x = region.x0 + np.arange(region.nx, dtype=np.float32)
-    y = region.y0 + np.arange(region.ny, dtype=np.float32)[:, None]
     light = np.full((region.ny, region.nx), 0.05, np.float32)
     for middle, level in zip(middles, brightness, strict=True):
-        spectrum = _spectrum(rng, x)
-        if region.y0 - 20 < middle < region.y0 + region.ny + 20:
-            ridge = middle + 4.0 * ((x - 1024.0) / 1024.0) ** 2
-            light += level * spectrum * np.exp(-0.5 * ((y - ridge) / _WIDTH) ** 2)
+        spectrum = level * _spectrum(rng, x)
+        first, last = (int(middle) + reach - region.y0 for reach in (-_REACH, _REACH + 4))
+        rows = slice(min(max(first, 0), region.ny), min(max(last, 0), region.ny))
+        y = region.y0 + np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+        ridge = middle + 4.0 * ((x - 1024.0) / 1024.0) ** 2
+        light[rows] += spectrum * np.exp(-0.5 * ((y - ridge) / _WIDTH) ** 2)
     return light
 
 
