@@ -232,6 +232,7 @@ def run_steps(prepared: Prepared, keep: Keep | None = None) -> xr.Dataset:
         running = [p for p in segment if p.runs]
         if running and isinstance(running[0].step, Step):
             _check_reads(exposure, running)
+            _keep_further(exposure, running[0], references, keep)
             run = partial(_run_pixel_steps, references)
             if is_interleaved(exposure):
                 exposure = run_parts(exposure, running, references, run)
@@ -267,6 +268,17 @@ def _run_exposure_step(
     exposure = step.function(exposure, references, params)
     drafts = [name for name in exposure if "." in str(name)] if step.draft is not None else []
     return exposure.drop_vars(drafts)
+
+
+def _keep_further(
+    exposure: xr.Dataset, planned: Planned, references: References, keep: Keep | None
+) -> None:
+    """Give ``keep`` the further products of a pixel step."""
+    assert isinstance(planned.step, Step)
+    make = planned.step.further(planned.params)
+    if make is not None and keep is not None:
+        for suffix, product in make(exposure, references).items():
+            keep(suffix, product)
 
 
 def _as_bound(planned: Planned, bound: Bound) -> Bound:
@@ -349,7 +361,8 @@ def _segments(planned: Sequence[Planned]) -> Iterator[list[Planned]]:
     run: list[Planned] = []
     for p in planned:
         alone = p.runs and not isinstance(p.step, Step)
-        if run and (alone or p.params.pre_hooks):
+        further = p.runs and isinstance(p.step, Step) and p.step.further(p.params) is not None
+        if run and (alone or further or p.params.pre_hooks):
             yield run
             run = []
         run.append(p)

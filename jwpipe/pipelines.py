@@ -156,7 +156,18 @@ def detector1_products(prepared: Prepared, keep: Keep | None = None) -> Products
         parts.append(rates or {"ramp": as_stored(result).assign_attrs(product="ramp")})
     if keep is not None and (state := state_of(result)) is not None:
         keep(state.attrs["product"], state)
-    return whole_products(parts, exposure) if len(parts) > 1 else parts[0]
+    products = whole_products(parts, exposure) if len(parts) > 1 else parts[0]
+    return _named(products, prepared)
+
+
+def _named(products: Products, prepared: Prepared) -> Products:
+    """The products, that of integrations with the name that ``int_name`` of ramp_fit gives it."""
+    given = [each.params.own().get("int_name") for each in prepared.steps if each.runs]
+    name = next(filter(None, given), None)
+    if name is None or "rateints" not in products:
+        return products
+    named = products["rateints"].assign_attrs(saved_as={"rateints": name})
+    return {**products, "rateints": named}
 
 
 def _saved_whole(steps: tuple[Planned, ...]) -> tuple[Planned, ...]:
@@ -383,7 +394,7 @@ def results_of(step: str, exposure: xr.Dataset) -> Products:
 
 def as_stored(exposure: xr.Dataset) -> xr.Dataset:
     """A ramp with all its flags, its pixels in the type that they have after stage 1."""
-    if "group" not in exposure["sci"].dims:
+    if "sci" not in exposure or "group" not in exposure["sci"].dims:
         return exposure
     exposure = exposure.drop_vars(STATE, errors="ignore")
     exposure = unstack(exposure)

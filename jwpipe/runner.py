@@ -34,6 +34,7 @@ from jwpipe.inputs import ExposureInput, MosaicInput, Work, collect
 from jwpipe.io import Pending, product_name, store
 from jwpipe.io import open as open_exposure
 from jwpipe.io import prepare as prepare_product
+from jwpipe.io.lengths import cut_to_lengths
 from jwpipe.io.save import Format
 from jwpipe.mosaic import SKIP
 from jwpipe.params import Layer, ParameterError
@@ -280,6 +281,7 @@ class Runner:
     ) -> list[Path]:
         """Store all products in one graph, so that what they share is computed once."""
         products: list[Pending] = []
+        exposures = [cut_to_lengths(each, self.executor.compute) for each in exposures]
         try:
             for exposure in exposures:
                 path = self._path(exposure, asn_id, name)
@@ -307,8 +309,9 @@ class Runner:
     def _path(self, exposure: xr.Dataset, asn_id: str = "", name: str = "") -> Path:
         if "file" in exposure.attrs:
             return Path(exposure.attrs["file"])
+        named = exposure.attrs.get("saved_as", {}).get(exposure.attrs["product"])
         name = product_name(
-            name or exposure.attrs["filename"],
+            named or name or exposure.attrs["filename"],
             exposure.attrs["product"],
             asn_id=asn_id,
             extension=f".{self.request.form}",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from jwpipe.refs import References
 
+    Further = Callable[[xr.Dataset, References], dict[str, xr.Dataset]]
+
 
 class Params(BaseModel):
     """Parameters of a step; field names and defaults are those of the JWST calibration pipeline."""
@@ -74,6 +76,10 @@ def _no_survey(references: References, header: Header, params: Any) -> Survey | 
 
 
 def _settled(header: Header, params: Any) -> Step | None:
+    return None
+
+
+def _no_further(params: Any) -> Further | None:
     return None
 
 
@@ -179,6 +185,8 @@ class Step:
     without integrations (``pixeldq``) must come out alike whichever they are, or be flags, which are joined.
     ``numbered``: the kernel takes the keyword ``first``, to which the place of the first integration at hand among
     those of the exposure is added (0 where ``keywords`` does not give it).
+    ``further(params)`` gives a function (exposure just before the step, references) -> further products by suffix, or
+    ``None`` where none are asked for.
     """
 
     name: str
@@ -201,6 +209,7 @@ class Step:
     survey: Callable[[References, Header, Any], Survey | None] = _no_survey
     apart: bool = False
     numbered: bool = False
+    further: Callable[[Any], Further | None] = _no_further
 
     @property
     def reference_types(self) -> tuple[str, ...]:

@@ -35,7 +35,12 @@ ORDER = (
 )  # fmt: skip
 FLAG_TYPES = {"dq": "u4", "pixeldq": "u4", "mask": "u4", "groupdq": "u1", "con": "i4"}
 RAW_VARIABLES = ("sci", "zeroframe", "refout")
-MODELS = {"uncal": "Level1bModel", "ramp": "RampModel", "segm": "SegmentationMapModel"}
+MODELS = {
+    "uncal": "Level1bModel",
+    "ramp": "RampModel",
+    "segm": "SegmentationMapModel",
+    "fitopt": "RampFitOutputModel",
+}
 MODELS_BY_AXES = {2: "ImageModel", 3: "CubeModel", 4: "RampModel"}
 ALSO_FITTING = {
     2: ("IFUImageModel", "SlitModel"),
@@ -67,7 +72,7 @@ class Extension:
 
 def model_of(exposure: xr.Dataset) -> str:
     """The data model that users' tools open the product with: its own where that fits, else by its dimensions."""
-    axes = exposure["sci"].ndim
+    axes = exposure["sci"].ndim if "sci" in exposure else 0
     product = exposure.attrs.get("product", "")
     own = str(exposure.attrs.get("primary", {}).get("DATAMODL", ""))
     if guides(header(exposure)):
@@ -81,6 +86,8 @@ def extensions(exposure: xr.Dataset) -> list[Extension]:
     """The arrays and tables of an exposure, in the order of its extensions."""
     product = str(exposure.attrs.get("product", ""))
     found = [_image(str(name), pixels, product) for name, pixels in exposure.data_vars.items()]
+    if "sci" not in exposure:
+        return [_header_alone("SCI"), *found]
     found += [_table(name, table) for name, table in exposure.attrs.get("tables", {}).items()]
     places = {name: place for place, name in enumerate(ORDER)}
     return sorted(found, key=lambda extension: places.get(extension.name, len(places)))
@@ -99,8 +106,19 @@ def _image(name: str, variable: xr.DataArray, product: str) -> Extension:
     ]
     if dtype.kind == "u" and dtype.itemsize > 1:
         structure += [("BSCALE", 1, ""), ("BZERO", 1 << (8 * dtype.itemsize - 1), "")]
-    pixels = da.asarray(variable.data)
+    pixels = da.asarray(variable.data) if variable.size else None
     return Extension(name.upper(), variable.shape, dtype, tuple(structure), pixels)
+
+
+def _header_alone(name: str) -> Extension:
+    structure: list[Card] = [
+        ("XTENSION", "IMAGE", "Image extension"),
+        ("BITPIX", 8, "array data type"),
+        ("NAXIS", 0, "number of array dimensions"),
+        ("PCOUNT", 0, "number of parameters"),
+        ("GCOUNT", 1, "number of groups"),
+    ]
+    return Extension(name, (0,), np.dtype(np.uint8), tuple(structure))
 
 
 def _file_type(name: str, dtype: np.dtype[Any], product: str) -> Any:
@@ -166,7 +184,8 @@ def _headers(exposure: xr.Dataset, model: str, filename: str) -> dict[str, dict[
     primary = {"TELESCOP": "JWST"} | exposure.attrs.get("primary", {})
     primary |= {"DATE": now, "FILENAME": filename, "DATAMODL": model}
     sci = dict(exposure.attrs.get("sci", {}))
-    unit = exposure["sci"].attrs.get("units") or sci.get("BUNIT")
+    own = exposure["sci"].attrs.get("units") if "sci" in exposure else ""
+    unit = own or sci.get("BUNIT")
     if unit:
         sci["BUNIT"] = unit
     tables = exposure.attrs.get("tables", {})
@@ -183,7 +202,7 @@ def _tree(
     exposure: xr.Dataset, model: str, headers: Headers, parts: Sequence[Extension]
 ) -> Extension:
     """The ASDF extension: a table of one row with one column of bytes."""
-    arrays = [Array(part.name, part.shape, part.dtype) for part in parts]
+    arrays = [Array(part.name, part.shape, part.dtype) for part in parts if part.size]
     content = np.frombuffer(write_tree(model, headers, exposure.attrs, arrays), np.uint8)
     return _table("ASDF", np.array([(content,)], [("ASDF_METADATA", "u1", content.shape)]))
 

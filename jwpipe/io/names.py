@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SUFFIXES = frozenset((
-    "uncal", "ramp", "rate", "rateints", "dark", "fitopt", "cal", "calints", "bsub", "bsubints",
+    "uncal", "ramp", "rate", "rateints", "dark", "fitopt", "likely_chisq", "cal", "calints", "bsub", "bsubints",
     "i2d", "s2d", "s3d", "x1d", "x1dints", "c1d", "crf", "crfints", "cat", "segm", "phot",
     "whtlt", "psfstack", "psfalign", "psfsub", "ami-oi", "aminorm-oi", "wfscmb", "mbsub",
     "blot", "median", "outlier_i2d", "outlier_s2d", "group_scale", "dq_init", "emicorr",

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import xarray as xr
+from dask.base import compute as dask_compute
 
 from jwpipe.exposure import ExposureError
 from jwpipe.io.fits_write import prepare_fits
+from jwpipe.io.lengths import cut_to_lengths
 from jwpipe.io.names import product_name
 from jwpipe.io.persistence_file import STATE_PRODUCT, prepare_state
 from jwpipe.io.product import Pending, store, unwritable
@@ -35,7 +37,8 @@ def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> 
     ExposureError
         The folder cannot be made or written to, or its disk is full.
     """
-    return store([prepare(exposure, path, format=format)])[0]
+    whole = cut_to_lengths(exposure, lambda values: dask_compute(*values))
+    return store([prepare(whole, path, format=format)])[0]
 
 
 def prepare(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> Pending:

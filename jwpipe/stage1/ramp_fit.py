@@ -1,6 +1,8 @@
 """Fit a count rate to each ramp: by least squares on the segments between cosmic rays, or by likelihood."""
 
-from typing import Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -41,13 +43,12 @@ class RampFitParams(Params):
         "segments and integrations by read noise alone; covariance takes photon noise, read noise and what ties "
         "neighbouring differences into account in weights and errors: less scatter, and errors that hold",
     )
-    int_name: str = Field(
-        "", description="no effect: the product of integrations is named _rateints"
-    )
+    int_name: str = Field("", description="name of the product of integrations, before _rateints")
     save_opt: bool = Field(
-        False, description="save the fits of all segments; not available yet, True is refused"
+        False,
+        description="save the fits of all segments (_fitopt), or the chi^2 of a likelihood fit (_likely_chisq)",
     )
-    opt_name: str = Field("", description="name of the product that save_opt makes")
+    opt_name: str = Field("", description="name of the product that save_opt makes, before _fitopt")
     suppress_one_group: bool = Field(
         True, description="leave out ramps with one good group, in exposures of more groups"
     )
@@ -116,6 +117,54 @@ def fit_ramps(
         Slope (DN/s), error, flags, Poisson and read variance of the exposure (y, x), then those of the integrations
         (i, y, x).
     """
+    setup = set_up(
+        (sci, groupdq, zeroframe),
+        (gain, readnoise),
+        void,
+        group_time=group_time,
+        frame_time=frame_time,
+        nframes=nframes,
+        suppress_one_group=suppress_one_group,
+        groups=groups,
+        trim=trim,
+    )
+    ramps = setup.ramps
+    rate, rate_dq = _empty(pixeldq.shape)
+    ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
+    dark = np.zeros(pixeldq.shape, np.float32) if avdrkcur is None else avdrkcur
+    planes = read_only(pixeldq, gain, setup.noise, dark)
+    fit_rows(ramps, setup.model, *planes, rate, rate_dq, ints, ints_dq)
+    if covariance and ramps.sci.shape[1] > 1:
+        frame = setup.model.frame_time
+        times = _even_cadence(ramps.sci.shape[1], setup.model.group_time, frame, nframes)
+        variance = readnoise.astype(np.float64) ** 2 / 2
+        weight_by_covariance(*ramps[:2], times, *read_only(gain, variance, dark), rate, ints)
+    return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
+
+
+class Setup(NamedTuple):
+    """What is fitted and how; ``noise`` of a group (y, x), in electrons."""
+
+    ramps: Ramps
+    model: Model
+    noise: np.ndarray
+
+
+def set_up(
+    arrays: tuple[np.ndarray, np.ndarray, np.ndarray | None],
+    references: tuple[np.ndarray, np.ndarray],
+    void: np.ndarray | None,
+    *,
+    group_time: float,
+    frame_time: float,
+    nframes: int,
+    suppress_one_group: bool,
+    groups: tuple[int, int] | None,
+    trim: bool,
+) -> Setup:
+    """The ramps to fit, of ``arrays`` sci, groupdq and zeroframe; the rest as for `fit_ramps`."""
+    sci, groupdq, zeroframe = arrays
+    gain, readnoise = references
     suppress = suppress_one_group and sci.shape[1] > 1
     rescue = not suppress
     flags = groupdq if groups is None else only_groups(groupdq, *groups)
@@ -131,15 +180,7 @@ def fit_ramps(
     noise = (readnoise * (gain / np.sqrt(2.0 * nframes))).astype(np.float32)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
     ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags)))
-    rate, rate_dq = _empty(pixeldq.shape)
-    ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
-    dark = np.zeros(pixeldq.shape, np.float32) if avdrkcur is None else avdrkcur
-    fit_rows(ramps, model, *read_only(pixeldq, gain, noise, dark), rate, rate_dq, ints, ints_dq)
-    if covariance and sci.shape[1] > 1:
-        times = _even_cadence(sci.shape[1], seconds, frame, nframes)
-        variance = readnoise.astype(np.float64) ** 2 / 2
-        weight_by_covariance(*ramps[:2], times, *read_only(gain, variance, dark), rate, ints)
-    return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
+    return Setup(ramps, model, noise)
 
 
 def fit_exposure(*arrays: Any, times: Times = (), **rules: Any) -> Result:
@@ -191,7 +232,8 @@ def usable_windows(groupdq: np.ndarray) -> np.ndarray:
     return np.where(usable.any(axis=1), np.array([first, last]), 0).T.copy()
 
 
-def _keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
+def kernel_keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
+    """The keyword arguments of `fit_exposure`."""
     groups = int(header["NGROUPS"])
     times = read_times(header, params)
     if times:
@@ -219,11 +261,20 @@ def read_times(header: Header, params: RampFitParams) -> Times:
     return tuple(tuple(group.tolist()) for group in even)
 
 
-def _survey(references: References, header: Header, params: RampFitParams) -> Survey | None:
+def survey_of(references: References, header: Header, params: RampFitParams) -> Survey | None:
+    """What least squares must know of the whole exposure: the groups that no pixel can use."""
     groups = int(header["NGROUPS"])
     if groups == 1 or read_times(header, params):
         return None
     return void_groups(header, _selected(params, groups))
+
+
+def _further(params: RampFitParams) -> Callable[..., Any] | None:
+    if not params.save_opt:
+        return None
+    from jwpipe.stage1.optional_fits import further_products
+
+    return partial(further_products, params=params)
 
 
 def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
@@ -244,6 +295,7 @@ ramp_fit = Step(
     ),
     refs=("gain.sci", "readnoise.sci"),
     params=RampFitParams,
-    keywords=_keywords,
-    survey=_survey,
+    keywords=kernel_keywords,
+    survey=survey_of,
+    further=_further,
 )
