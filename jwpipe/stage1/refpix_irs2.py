@@ -141,12 +141,16 @@ class Kernels:
 def _kernels(path: str) -> np.ndarray:
     from astropy.io import fits
 
-    with fits.open(path, memmap=False) as hdus:
+    with fits.open(path) as hdus:
         table = hdus["IRS2"].data
-        parts = [np.asarray(table[name], np.float32) for name in NAMES]
-    whole = (hermitian(part[::2] + 1j * part[1::2]) for part in parts)
-    stacked = np.stack(list(whole))
+        whole = [_kernel(np.asarray(table[name], np.float32)) for name in NAMES]
+    stacked = np.stack(whole)
     return stacked.reshape(2, 4, *stacked.shape[1:])
+
+
+def _kernel(parts: np.ndarray) -> np.ndarray:
+    """A kernel whose real and imaginary parts follow one another."""
+    return hermitian(parts[::2] + 1j * parts[1::2])
 
 
 def correction(file: RefFile, header: Header, params: RefpixParams) -> Correction:
