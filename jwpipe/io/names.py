@@ -16,9 +16,10 @@ SUFFIXES = frozenset((
     "whtlt", "psfstack", "psfalign", "psfsub", "ami-oi", "aminorm-oi", "wfscmb", "mbsub",
     "blot", "median", "outlier_i2d", "outlier_s2d", "group_scale", "dq_init", "emicorr",
     "saturation", "ipc", "superbias", "refpix", "firstframe", "lastframe", "reset", "linearity",
-    "rscd", "dark_current", "charge_migration", "jump", "picture_frame", "clean_flicker_noise",
+    "rscd", "dark_current", "charge_migration", "jump", "picture_frame", "pctfrm_mask", "pctfrm_correction",
+    "clean_flicker_noise",
     "flicker_bkg", "flicker_noise", "mask",
-    "persistence", "ramp_fit", "gain_scale", "bkg_subtract", "assign_wcs", "flat_field",
+    "persistence", "ramp_fit", "gain_scale", "guider_cds", "bkg_subtract", "assign_wcs", "flat_field",
     "photom", "resample", "assign_mtwcs", "tweakreg", "skymatch", "outlier_detection", "source_catalog",
 ))  # fmt: skip
 _EXTENSION = re.compile(r"\.(fits(\.gz)?|fit|fts|zarr|asdf|ecsv|json|png)$", re.IGNORECASE)
