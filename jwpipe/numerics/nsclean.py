@@ -14,7 +14,7 @@ from math import pi, sqrt
 import numpy as np
 
 from jwpipe.numerics.jit import kernel
-from jwpipe.numerics.medians import median
+from jwpipe.numerics.medians import middle_of
 
 WEIGHTS_SIGMA = 32.0
 BUFFER_SIGMA = 1.5
@@ -119,18 +119,19 @@ def _without_outliers(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The samples of each line, those beyond 3 robust sigma from its median replaced by it; 0 where unused."""
     ny, nx = image.shape
     result = np.zeros((ny, nx))
-    values = np.empty(nx, np.float32)
+    values, few = np.empty(nx, np.float32), np.empty(nx, np.float32)
     for y in range(ny):
         count = 0
         for x in range(nx):
-            values[count] = image[y, x]
-            count += 1 if mask[y, x] else 0
+            if mask[y, x]:
+                values[count] = image[y, x]
+                count += 1
         if count == 0:
             continue
-        middle = np.float32(median(values, count))
+        middle = np.float32(middle_of(values, count, few))
         for i in range(count):
             values[i] = abs(values[i] - middle)
-        reach = SIGMA * MAD * median(values, count)
+        reach = SIGMA * MAD * middle_of(values, count, few)
         for x in range(nx):
             if mask[y, x]:
                 inside = middle - reach <= image[y, x] <= middle + reach

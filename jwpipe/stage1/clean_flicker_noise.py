@@ -21,7 +21,7 @@ from jwpipe.exptypes import is_time_series
 from jwpipe.numerics.nsclean_series import Filter
 from jwpipe.refs import References
 from jwpipe.stage1.flicker_auto import AUTOMATIC
-from jwpipe.stage1.flicker_frame import Cleaning
+from jwpipe.stage1.flicker_frame import OUTPUTS, Cleaning
 from jwpipe.stage1.flicker_work import Work, work_of
 from jwpipe.stage1.ramp_fit import ramp_fit
 from jwpipe.stage1.science_regions import REGION_TYPES, region_references
@@ -114,6 +114,7 @@ def cleaning(keywords: Header, params: CleanFlickerNoiseParams) -> Cleaning:
         clip=(params.n_sigma, params.n_sigma) if params.n_sigma > 0 else None,
         # MIRI's noise runs along the columns, whatever the readout.
         axis=0 if miri else abs(int(keywords["SLOWAXIS"])) - 1,
+        parts=OUTPUTS if full and (params.fit_by_channel or params.autoparam) else 1,
         by_output=params.fit_by_channel and full,
         detector=str(keywords["DETECTOR"]),
         passed=ALL_SLITS if keywords["SUBARRAY"] == "ALLSLITS" else Filter(),

@@ -14,7 +14,7 @@ import numpy as np
 
 from jwpipe.numerics.clipping import grouped, limits
 from jwpipe.numerics.jit import kernel
-from jwpipe.numerics.medians import median
+from jwpipe.numerics.medians import middle_of
 from jwpipe.numerics.nsclean import frame_model, waves
 from jwpipe.numerics.nsclean_series import Filter, series_model
 from jwpipe.numerics.views import read_only
@@ -37,9 +37,9 @@ FREQUENCIES = Filter()
 class Cleaning:
     """How the frames of an exposure are cleaned.
 
-    ``axis`` is that along which the median of a line is taken (1: x); ``by_output``: lines of full frames are cut into
-    those of the detector's outputs. ``clip`` sigma below and above, pixels tell no noise; ``None``: no such limits.
-    ``passed`` are the frequencies fitted in subarrays.
+    ``axis`` is that along which the median of a line is taken (1: x). ``parts`` is 4 where lines of full frames may be
+    cut into those of the detector's outputs, and ``by_output`` says that they are. ``clip`` sigma below and above,
+    pixels tell no noise; ``None``: no such limits. ``passed`` are the frequencies fitted in subarrays.
     """
 
     method: Literal["median", "fft"] = "median"
@@ -47,6 +47,7 @@ class Cleaning:
     box: tuple[int, int] | None = None
     clip: Clip | None = (2.0, 2.0)
     axis: int = 1
+    parts: int = 1
     by_output: bool = False
     detector: str = ""
     passed: Filter = FREQUENCIES
@@ -54,7 +55,7 @@ class Cleaning:
     def slots(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """The shape of what ``fitted`` makes of a frame of ``shape``: a row for the level, then those of the noise."""
         if self.method == "median":
-            return 1 + (OUTPUTS if shape[self.axis] == FULL else 1), shape[1 - self.axis]
+            return 1 + (self.parts if shape[self.axis] == FULL else 1), shape[1 - self.axis]
         return 1 + (len(waves(FULL)) if _is_full(shape) else shape[0]), shape[1]
 
     def is_dense(self, shape: tuple[int, ...]) -> bool:
@@ -78,12 +79,11 @@ class Cleaning:
         if self.method == "fft":
             basis = waves(FULL)[:, rows].T.astype(np.float32)
             return basis @ found[:, columns]
-        part, line = (columns, rows) if self.axis == 1 else (rows, columns)
-        if len(found) == 1:
-            values = found[0, line]
-            return values[:, None] if self.axis == 1 else values[None, :]
-        chosen = found[(part * len(found) // shape[self.axis])[None, :], line[:, None]]
-        return chosen if self.axis == 1 else chosen.T
+        along, line = (columns, rows) if self.axis == 1 else (rows, columns)
+        values = found[:, line]
+        if len(found) > 1:
+            values = values[along * len(found) // shape[self.axis]]
+        return values.T if self.axis == 1 else values
 
 
 def _is_full(shape: tuple[int, ...]) -> bool:
@@ -156,7 +156,7 @@ def _noise(image: np.ndarray, background: Background, how: Cleaning) -> np.ndarr
     """What ``noise`` takes; ``None`` where the noise cannot be told."""
     if how.method == "median":
         lines = image if how.axis == 1 else image.T
-        parts = OUTPUTS if how.by_output and lines.shape[1] == FULL else 1
+        parts = how.parts if how.by_output and lines.shape[1] == FULL else 1
         found = line_medians(*read_only(lines), background.level, background.window, parts)
         return np.broadcast_to(found, (how.slots(image.shape)[0] - 1, len(lines)))
     mask = inside(image, background.level, background.window)
@@ -189,6 +189,7 @@ def line_medians(image: np.ndarray, level: np.float32, window: Window, parts: in
     width = nx // parts
     medians = np.zeros((parts, ny), np.float32)
     values = np.empty(width + 1, np.float32)
+    few = np.empty(width, np.float32)
     for y in range(ny):
         for part in range(parts):
             count = 0
@@ -196,9 +197,10 @@ def line_medians(image: np.ndarray, level: np.float32, window: Window, parts: in
                 v = image[y, x]
                 rest = v - level
                 values[count] = rest
-                count += 1 if (low <= v <= high) and (lowest <= rest <= highest) else 0
+                inside = (low <= v) & (v <= high) & (lowest <= rest) & (rest <= highest)
+                count += 1 if inside else 0
             if count:
-                medians[part, y] = median(values, count)
+                medians[part, y] = middle_of(values, count, few)
     return medians
 
 

@@ -8,7 +8,7 @@ pixels anew, and what is found of them is small; then all blocks are made once m
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -16,9 +16,8 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.base import tokenize
-from dask.graph_manipulation import bind
 
+from jwpipe.again import again
 from jwpipe.dq import Group
 from jwpipe.stage1.flicker_frame import Cleaning, background_of, fitted, restored
 
@@ -26,8 +25,12 @@ UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.JUMP_DET)
 SAMPLE_BYTES = 5
 HELD = 256 << 20
 """Bytes of a ramp and its flags that may stay in memory as a whole."""
-BATCH = 192 << 20
-"""Bytes of the frames that are put together at a time."""
+BATCH = 160 << 20
+"""Bytes of the frames that are put together at a time, of exposures that are not held."""
+STEP = 64 << 20
+"""The same of exposures that are."""
+PIECE = 16 << 20
+"""Bytes of the frames that a task looks at, unless one frame is larger."""
 
 Planes = tuple[slice, slice]
 NONE = np.empty((0, 0, 0, 0), np.float32)
@@ -35,16 +38,25 @@ NONE = np.empty((0, 0, 0, 0), np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The frames (i, n, y, x) of an exposure that are cleaned: ``cut`` gives some of them, lazily."""
+    """The frames (i, n, y, x) of an exposure that are cleaned: ``cut`` gives some of them, lazily.
+
+    ``made_of`` are the exposure's arrays behind them.
+    """
 
     count: tuple[int, int]
     shape: tuple[int, int]
     cut: Callable[[Planes], da.Array]
+    made_of: tuple[da.Array, ...]
 
     @property
     def is_small(self) -> bool:
         """Whether what the frames are made of may be held in memory."""
         return prod((*self.count, *self.shape)) * SAMPLE_BYTES <= HELD
+
+    @property
+    def held(self) -> tuple[da.Array, ...]:
+        """What stays in memory: the exposure's pixels, or nothing, and they are computed anew for each batch."""
+        return self.made_of if self.is_small else ()
 
     @property
     def whole(self) -> Planes:
@@ -53,13 +65,23 @@ class Frames:
 
     def batches(self) -> Iterator[Planes]:
         """Frames that are put together at a time."""
-        integrations, number = self.count
-        room = max(1, BATCH // (4 * prod(self.shape)))
-        step = integrations if self.is_small else max(1, room // number)
-        width = number if self.is_small else min(room, number)
-        for i in range(0, integrations, step):
-            for n in range(0, number, width):
-                yield slice(i, min(i + step, integrations)), slice(n, min(n + width, number))
+        step, width = self._fitting(STEP if self.is_small else BATCH)
+        for i in range(0, self.count[0], step):
+            for n in range(0, self.count[1], width):
+                yield (
+                    slice(i, min(i + step, self.count[0])),
+                    slice(n, min(n + width, self.count[1])),
+                )
+
+    @property
+    def piece(self) -> tuple[int, int]:
+        """How many frames, along both axes, a task looks at."""
+        return self._fitting(PIECE)
+
+    def _fitting(self, size: int) -> tuple[int, int]:
+        room = max(1, size // (4 * prod(self.shape)))
+        number = max(1, self.count[1])
+        return max(1, room // number), min(room, number)
 
 
 def differences(sci: da.Array, groupdq: da.Array) -> Frames:
@@ -75,7 +97,8 @@ def differences(sci: da.Array, groupdq: da.Array) -> Frames:
         chunks = (counts.chunks[0], flags.chunks[1], *counts.chunks[2:])
         return da.map_blocks(added, counts, flags, chunks=chunks, dtype=np.float32, meta=NONE)
 
-    return Frames((integrations, max(groups - 1, 0)), (shape[0], shape[1]), cut)
+    count = integrations, max(groups - 1, 0)
+    return Frames(count, (shape[0], shape[1]), cut, (sci, groupdq))
 
 
 def added(sci: np.ndarray, groupdq: np.ndarray) -> np.ndarray:
@@ -88,7 +111,7 @@ def added(sci: np.ndarray, groupdq: np.ndarray) -> np.ndarray:
 def images(sci: da.Array) -> Frames:
     """Count rates (i, n, y, x) as they are."""
     count, shape = sci.shape[:2], sci.shape[2:]
-    return Frames((count[0], count[1]), (shape[0], shape[1]), lambda planes: sci[planes])
+    return Frames((count[0], count[1]), (shape[0], shape[1]), lambda planes: sci[planes], (sci,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +134,8 @@ class Job:
         last = self.scene
         for planes in self.frames.batches():
             part = self.frames.cut(planes)
-            if not self.frames.is_small:
-                # Batches follow one another, each from pixels that are made for it alone.
-                part = bind(part, last, seed=tokenize("batch", part.name, planes))
+            # Batches follow one another, so that few frames are in memory.
+            part = again({"": part}, last, kept=self.frames.held)[""]
             last = self._each(_fit, part, planes, self.how.slots(self.frames.shape))
             rows.setdefault(planes[0].start, []).append(last)
         return da.concatenate([da.concatenate(row, axis=1) for row in rows.values()], axis=0)
@@ -131,49 +153,56 @@ class Job:
         shape: tuple[int, int],
     ) -> da.Array:
         """``function`` of each frame of ``part``, which are ``planes`` of the exposure's."""
-        frame = self.frames.shape
-        scene = self.scene.rechunk((*(1,) * (self.scene.ndim - 2), *frame))
-        if scene.ndim == 3:
-            scene = scene[planes[0]][:, None]
-        ones = [(1,) * size for size in part.shape[:2]]
+        frame, piece = self.frames.shape, self.frames.piece
+        part = part.rechunk((*piece, *frame))
+        if self.scene.ndim == 3:
+            scene = self.scene[planes[0]][:, None].rechunk((part.chunks[0], 1, *frame))
+        else:
+            scene = self.scene.rechunk(frame)
         return da.map_blocks(
             function,
-            part.rechunk((1, 1, *frame)),
+            part,
             scene,
             None if self.flat is None else self.flat.rechunk(frame),
             how=self.chosen,
-            chunks=(*ones, *((size,) for size in shape)),
+            chunks=(*part.chunks[:2], *((size,) for size in shape)),
             dtype=np.float32,
             meta=NONE,
         )
 
 
 def _usable(frame: np.ndarray, scene: np.ndarray, flat: np.ndarray | None) -> np.ndarray:
-    image = frame.reshape(frame.shape[-2:])
-    image = image if flat is None else image / flat
-    return np.where(scene.reshape(image.shape), image, np.float32(np.nan))
+    """A frame (y, x), divided by the flat, NaN where it shows no background."""
+    image = np.where(scene, frame, np.float32(np.nan))
+    return image if flat is None else image / flat
+
+
+def _each_frame(
+    frames: np.ndarray, scene: np.ndarray, flat: np.ndarray | None
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    for place in np.ndindex(frames.shape[:2]):
+        mask = scene if scene.ndim == 2 else scene[place[0], 0]
+        yield place, _usable(frames[place], mask, flat)
 
 
 def _fit(
-    frame: np.ndarray, scene: np.ndarray, flat: np.ndarray | None, how: Cleaning
+    frames: np.ndarray, scene: np.ndarray, flat: np.ndarray | None, how: Cleaning
 ) -> np.ndarray:
-    return fitted(_usable(frame, scene, flat), how)[None, None]
-
-
-def _background(
-    frame: np.ndarray, scene: np.ndarray, flat: np.ndarray | None, how: Cleaning
-) -> np.ndarray:
-    background = background_of(_usable(frame, scene, flat), how)
-    result = np.zeros(frame.shape, np.float32)
-    if background is not None:
-        result[...] = background.level if background.image is None else background.image
+    result = np.empty((*frames.shape[:2], *how.slots(frames.shape[2:])), np.float32)
+    for place, image in _each_frame(frames, scene, flat):
+        result[place] = fitted(image, how)
     return result
 
 
-def follow(arrays: Mapping[str, da.Array], found: da.Array) -> dict[str, da.Array]:
-    """The same arrays, made anew once ``found`` is known, so that nothing is held meanwhile."""
-    bound = bind(list(arrays.values()), found, seed=tokenize("after", found.name, *arrays))
-    return dict(zip(arrays, bound, strict=True))
+def _background(
+    frames: np.ndarray, scene: np.ndarray, flat: np.ndarray | None, how: Cleaning
+) -> np.ndarray:
+    result = np.zeros(frames.shape, np.float32)
+    for place, image in _each_frame(frames, scene, flat):
+        background = background_of(image, how)
+        if background is not None:
+            result[place] = background.level if background.image is None else background.image
+    return result
 
 
 def corrected(
@@ -266,7 +295,7 @@ def residuals(sci: da.Array, scale: da.Array) -> Frames:
     def cut(planes: Planes) -> da.Array:
         return _with_scale(_residual, sci[:, planes[1]], scale)[planes[0]]
 
-    return Frames((integrations, groups), (shape[0], shape[1]), cut)
+    return Frames((integrations, groups), (shape[0], shape[1]), cut, (sci,))
 
 
 def scaled_medians(sci: da.Array, scale: da.Array) -> da.Array:

@@ -10,9 +10,8 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask import delayed
-from dask.base import tokenize
-from dask.graph_manipulation import clone
 
+from jwpipe.again import again
 from jwpipe.exposure import ExposureError, header
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.flicker_auto import AUTOMATIC, chosen
@@ -26,7 +25,6 @@ from jwpipe.stage1.flicker_graph import (
     cleaned_residuals,
     corrected,
     differences,
-    follow,
     images,
     residuals,
     scaled_medians,
@@ -57,7 +55,7 @@ class Work:
         arrays = {n: da.asarray(self.exposure[n].data) for n in self._carried}
         found = self.job.found()
         if not self.job.frames.is_small:
-            arrays = follow(arrays, found)
+            arrays = again(arrays, found)
         sci = _planes(arrays["sci"], self.exposure["sci"].dims)
         if self.scale is not None:
             result = corrected(cleaned_residuals, sci, found, self.job, (self.scale, "i"))
@@ -155,7 +153,7 @@ def _drafted(exposure: xr.Dataset, name: str, *, single: bool) -> da.Array:
     if prod(exposure["sci"].shape) * SAMPLE_BYTES <= HELD:
         return array
     # Made of pixels of its own, which are not held until they are corrected.
-    return clone(array, seed=tokenize("draft", array.name))
+    return again({name: array})[name]
 
 
 def _flat(

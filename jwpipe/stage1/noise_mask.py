@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import partial
 from math import isfinite
 
+import dask
 import dask.array as da
 import numpy as np
 from dask import delayed
@@ -102,8 +103,10 @@ def lazy_background_mask(
     find = partial(_masks, n_sigma=n_sigma, fit_histogram=fit_histogram)
     known = None if science is None else as_frames(science)
     meta = np.empty((0,) * rate.ndim, bool)
-    masks = da.map_blocks(find, as_frames(rate), known, dtype=bool, meta=meta)
-    return masks.all(axis=0) if single and masks.ndim == 3 else masks
+    # Fused with what takes it a mask would be made once for each of these.
+    with dask.annotate(fuse=False):
+        masks = da.map_blocks(find, as_frames(rate), known, dtype=bool, meta=meta)
+        return masks.all(axis=0) if single and masks.ndim == 3 else masks
 
 
 def as_frames(array: da.Array) -> da.Array:
