@@ -21,49 +21,82 @@ def period_clocks(frequency: float) -> float:
 
 @inline
 def wave_at(pieces: np.ndarray, phase: float) -> float:
-    """A wave at a phase of 0 to 1; ``pieces`` (4, n + 1) are the cubics between ``n`` samples and both ends."""
-    samples = pieces.shape[1] - 1
-    place = phase * samples + 0.5
-    piece = min(int(place), samples)
-    t = (place - piece) / samples
-    return ((pieces[0, piece] * t + pieces[1, piece]) * t + pieces[2, piece]) * t + pieces[3, piece]
+    """A wave at a phase of 0 to 1; ``pieces`` (n + 1, 4) are the cubics between ``n`` samples and both ends."""
+    place = phase * (pieces.shape[0] - 1) + 0.5
+    piece = np.uint32(place)
+    t = place - piece
+    a, b, c, d = pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3]
+    return ((a * t + b) * t + c) * t + d
 
 
 def wave_pieces(samples: np.ndarray) -> np.ndarray:
-    """The periodic wave through ``samples`` at the middles of equal intervals, as the cubics of ``wave_at``."""
+    """The periodic wave through ``samples`` at the middles of equal intervals, as the cubics of ``wave_at``.
+
+    Each is of the place within its interval, 0 to 1; the last one is there for rounding alone.
+    """
     from scipy.interpolate import CubicSpline
 
     values = np.concatenate((samples[-1:], samples, samples[:1])).astype(np.float64)
     places = (np.arange(values.size) - 0.5) / samples.size
-    return np.ascontiguousarray(CubicSpline(places, values).c)
+    cubics = CubicSpline(places, values).c.T
+    return np.ascontiguousarray(cubics / float(samples.size) ** np.array([3, 2, 1, 0]))
 
 
 @kernel
-def subtract_wave(
+def subtract_waves(
     sci: np.ndarray,
     clock: np.ndarray,
     pieces: np.ndarray,
+    ends: np.ndarray,
     amplitudes: np.ndarray,
     phases: np.ndarray,
-    period: float,
-    step: float,
+    periods: np.ndarray,
+    steps: np.ndarray,
 ) -> np.ndarray:
-    """``sci`` (i, g, y, x) less a wave; ``amplitudes`` and ``phases`` (i), ``step`` in phase from group to group."""
+    """``sci`` (i, g, y, x) less the sum of waves.
+
+    ``pieces`` (n, 4) of all waves lie one after the other, those of each up to its entry of ``ends``; ``amplitudes``
+    and ``phases`` are (wave, i), ``steps`` in phase from group to group.
+    """
     integrations, groups, rows, columns = sci.shape
     corrected = np.empty_like(sci)
-    start = (clock / period) % 1
-    for i in range(integrations):
-        for g in range(groups):
-            shift = step * g
-            for y in range(rows):
-                level, before = 0.0, np.int64(-1)
+    at = np.empty(columns, np.int64)
+    times = np.empty(columns, np.int64)
+    start = np.empty((periods.size, columns))
+    level = np.empty(columns)
+    for y in range(rows):
+        # Columns that are read at the same time have the same level.
+        count = 0
+        for x in range(columns):
+            if x == 0 or clock[y, x] != clock[y, x - 1]:
+                times[count] = clock[y, x]
+                count += 1
+            at[x] = count - 1
+        for wave in range(periods.size):
+            for k in range(count):
+                start[wave, k] = (times[k] / periods[wave]) % 1
+        for i in range(integrations):
+            for g in range(groups):
+                level[:count] = 0.0
+                begin = 0
+                for wave in range(periods.size):
+                    shift = (steps[wave] * g + phases[wave, i]) % 1
+                    own = pieces[begin : ends[wave]]
+                    _add_wave(own, start[wave, :count], shift, amplitudes[wave, i], level)
+                    begin = ends[wave]
                 for x in range(columns):
-                    if clock[y, x] != before:
-                        before = clock[y, x]
-                        phase = start[y, x] + shift + phases[i]
-                        level = amplitudes[i] * wave_at(pieces, phase - np.floor(phase))
-                    corrected[i, g, y, x] = sci[i, g, y, x] - level
+                    corrected[i, g, y, x] = sci[i, g, y, x] - level[at[x]]
     return corrected
+
+
+@kernel
+def _add_wave(
+    pieces: np.ndarray, start: np.ndarray, shift: float, amplitude: float, level: np.ndarray
+) -> None:
+    for k in range(start.size):
+        phase = start[k] + shift
+        phase = phase - 1.0 if phase >= 1.0 else phase
+        level[k] += amplitude * wave_at(pieces, phase)
 
 
 @kernel
@@ -139,16 +172,25 @@ def phase_sums(
     integrations, groups, rows, columns = sci.shape
     sums = np.zeros((integrations, groups, bins))
     numbers = np.zeros((integrations, bins))
-    at = np.empty(columns, np.int64)
+    # Neighbours in one bin are added up before they go there.
+    first = np.empty(columns + 1, np.int64)
+    bin_of = np.empty(columns, np.int64)
     for y in range(rows):
+        count = 0
         for x in range(columns):
-            at[x] = int(((clock[y, x] / period) % 1) * bins)
+            k = int(((clock[y, x] / period) % 1) * bins)
+            if count == 0 or k != bin_of[count - 1]:
+                bin_of[count], first[count] = k, x
+                count += 1
+        first[count] = columns
         for i in range(integrations):
-            for x in range(columns):
-                numbers[i, at[x]] += usable[i, y, x]
+            for k in range(count):
+                for x in range(first[k], first[k + 1]):
+                    numbers[i, bin_of[k]] += usable[i, y, x]
             for g in range(groups):
-                total = sums[i, g]
-                for x in range(columns):
-                    if usable[i, y, x]:
-                        total[at[x]] += sci[i, g, y, x]
+                for k in range(count):
+                    total = np.float64(0)
+                    for x in range(first[k], first[k + 1]):
+                        total += sci[i, g, y, x] if usable[i, y, x] else np.float32(0)
+                    sums[i, g, bin_of[k]] += total
     return sums, numbers

@@ -5,6 +5,7 @@ groups: for a trial phase the sum of squares that a line fit leaves is quadratic
 smallest value at a known one. The smallest of all, interpolated between the trials, gives the phase.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from jwpipe.numerics.emi_waves import (
     period_clocks,
     phase_sums,
     spreads,
-    subtract_wave,
+    subtract_waves,
     wave_at,
     wave_pieces,
 )
@@ -50,12 +51,6 @@ class Fit:
     pieces: np.ndarray
     amplitudes: np.ndarray
     phases: np.ndarray
-
-    def subtracted(self, sci: np.ndarray, clock: np.ndarray, first: int = 0) -> np.ndarray:
-        """Ramps (i, g, y, x) of the integrations from ``first`` on, less the wave; ``clock`` (y, x)."""
-        these = slice(first, first + sci.shape[0])
-        fit = self.pieces, self.amplitudes[these], self.phases[these]
-        return subtract_wave(*read_only(sci, clock, *fit), self.period, self.step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +126,24 @@ def _take_median(found: Any, counts: np.ndarray) -> Any:
 
 def corrected(found: Any, sci: np.ndarray, clock: np.ndarray, first: int = 0) -> np.ndarray:
     """Ramps (i, g, y, x) of the integrations from ``first`` on, less the waves found so far."""
-    for fit in found:
-        if isinstance(fit, Fit):
-            sci = fit.subtracted(sci, clock, first)
-    return sci
+    return subtracted([fit for fit in found if isinstance(fit, Fit)], sci, clock, first)
+
+
+def subtracted(
+    fits: Sequence[Fit], sci: np.ndarray, clock: np.ndarray, first: int = 0
+) -> np.ndarray:
+    """Ramps (i, g, y, x) of the integrations from ``first`` on, less all ``fits``; ``clock`` (y, x)."""
+    if not fits:
+        return sci
+    these = slice(first, first + sci.shape[0])
+    pieces = np.concatenate([fit.pieces for fit in fits])
+    ends = np.cumsum([len(fit.pieces) for fit in fits])
+    amplitudes, phases = (
+        np.array([getattr(fit, name)[these] for fit in fits]) for name in ("amplitudes", "phases")
+    )
+    periods, steps = (np.array([getattr(fit, name) for fit in fits]) for name in ("period", "step"))
+    arrays = read_only(sci, clock, pieces, ends, amplitudes, phases, periods, steps)
+    return subtract_waves(*arrays)
 
 
 def _sum_batch(
@@ -179,9 +188,69 @@ def squares(readout: Readout, wave: Wave, sums: np.ndarray, numbers: np.ndarray)
         As ``phase_sums`` gives them: (i, g, bin), (i, bin).
     """
     groups, bins = sums.shape[1:]
-    groups_on = np.arange(groups)[:, np.newaxis] * readout.step(wave.frequency)
+    pieces, step = wave_pieces(wave.samples), readout.step(wave.frequency)
+    if TRIALS % bins == 0:
+        return _squares_of_shifts(pieces, step, sums, numbers)
+    groups_on = np.arange(groups)[:, np.newaxis] * step
     start = ((np.arange(bins) + 0.5) / bins + groups_on) % 1
-    return Terms(*_squares(wave_pieces(wave.samples), start, sums, numbers))
+    return Terms(*_squares(pieces, start, sums, numbers))
+
+
+def _squares_of_shifts(
+    pieces: np.ndarray, step: float, sums: np.ndarray, numbers: np.ndarray
+) -> Terms:
+    """Both terms where bins lie on the grid of trials: a bin further on sees the wave of so many trials later.
+
+    Sums over bins are then correlations around the circle, products of Fourier transforms.
+    """
+    integrations, groups, bins = sums.shape
+    left, residual = _first_bin(pieces, step, groups, bins)
+    every = TRIALS // bins
+    spread = np.zeros((integrations, groups, TRIALS))
+    spread[..., ::every] = sums
+    counts = np.zeros((integrations, TRIALS))
+    counts[:, ::every] = numbers
+    a = np.fft.rfft(counts).conj() * np.fft.rfft(left)
+    b = (np.fft.rfft(spread).conj() * np.fft.rfft(residual)).sum(axis=1)
+    return Terms(np.fft.irfft(a, TRIALS), -2 * np.fft.irfft(b, TRIALS))
+
+
+@kernel
+def _first_bin(
+    pieces: np.ndarray, step: float, groups: int, bins: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the first bin, for each trial: the squares that a line leaves of the wave, and the wave less that line (g)."""
+    z, left = np.empty((groups, TRIALS)), np.zeros(TRIALS)
+    for g in range(groups):
+        for k in range(TRIALS):
+            phase = 0.5 / bins + g * step + k / TRIALS
+            z[g, k] = wave_at(pieces, phase - np.floor(phase))
+    _take_line(z, left)
+    return left, z
+
+
+@kernel
+def _take_line(z: np.ndarray, left: np.ndarray) -> None:
+    """Subtract from waves (g, trial) the line through each; ``left`` gets the squares that remain of it."""
+    groups, trials = z.shape
+    s_t = groups * (groups - 1) / 2
+    s_tt = s_t * (2 * groups - 1) / 3
+    delta = groups * s_tt - s_t * s_t
+    s_z, s_tz = np.zeros(trials), np.zeros(trials)
+    left[:] = 0
+    for g in range(groups):
+        for k in range(trials):
+            s_z[k] += z[g, k]
+            s_tz[k] += g * z[g, k]
+            left[k] += z[g, k] * z[g, k]
+    for k in range(trials):
+        level = (s_tt * s_z[k] - s_t * s_tz[k]) / delta
+        slope = (groups * s_tz[k] - s_t * s_z[k]) / delta
+        left[k] -= level * s_z[k] + slope * s_tz[k]
+        s_z[k], s_tz[k] = level, slope
+    for g in range(groups):
+        for k in range(trials):
+            z[g, k] -= s_z[k] + g * s_tz[k]
 
 
 @kernel
@@ -191,30 +260,14 @@ def _squares(
     """Both terms, bin by bin; ``start`` (g, bin) is the phase of each group and bin in the first trial."""
     integrations, groups, bins = sums.shape
     a, b = np.zeros((integrations, TRIALS)), np.zeros((integrations, TRIALS))
-    s_t = groups * (groups - 1) / 2
-    s_tt = s_t * (2 * groups - 1) / 3
-    delta = groups * s_tt - s_t * s_t
     z, left = np.empty((groups, TRIALS)), np.empty(TRIALS)
-    s_z, s_tz = np.empty(TRIALS), np.empty(TRIALS)
     for p in range(bins):
-        s_z[:], s_tz[:], left[:] = 0, 0, 0
         for g in range(groups):
             for k in range(TRIALS):
                 phase = start[g, p] + k / TRIALS
                 z[g, k] = wave_at(pieces, phase - np.floor(phase))
-            for k in range(TRIALS):
-                s_z[k] += z[g, k]
-                s_tz[k] += g * z[g, k]
-                left[k] += z[g, k] * z[g, k]
-        for k in range(TRIALS):
-            level = (s_tt * s_z[k] - s_t * s_tz[k]) / delta
-            slope = (groups * s_tz[k] - s_t * s_z[k]) / delta
-            left[k] -= level * s_z[k] + slope * s_tz[k]
-            s_z[k], s_tz[k] = level, slope
         # The wave less the line through it: sums of straight ramps have no part in it.
-        for g in range(groups):
-            for k in range(TRIALS):
-                z[g, k] -= s_z[k] + g * s_tz[k]
+        _take_line(z, left)
         for i in range(integrations):
             _add_scaled(numbers[i, p], left, a[i])
             for g in range(groups):

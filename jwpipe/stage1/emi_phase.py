@@ -5,6 +5,7 @@ phase: clipped means in bins of phase are the wave. It is taken off as it is, or
 reference wave. Held meanwhile is a quarter of the samples of these integrations.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -47,6 +48,15 @@ class Table:
         return subtract_table(*arrays, period, self.frame, self.integration, first)
 
 
+def subtracted_tables(
+    tables: Sequence[Table], sci: np.ndarray, clock: np.ndarray, first: int = 0
+) -> np.ndarray:
+    """Ramps (i, g, y, x) of the integrations from ``first`` on, less all ``tables``, one after the other."""
+    for table in tables:
+        sci = table.subtracted(sci, clock, first)
+    return sci
+
+
 @dataclass(frozen=True)
 class Search:
     """How waves are looked for: parameters of the step."""
@@ -82,9 +92,7 @@ def integrations_to_phase(readout: Readout, first: Wave, search: Search) -> int:
 
 
 def _residuals(found: Any, sci: np.ndarray, pixeldq: np.ndarray, clock: np.ndarray) -> Any:
-    for table in found:
-        sci = table.subtracted(sci, clock)
-    return [detrended(*read_only(sci))]
+    return [detrended(*read_only(subtracted_tables(found, sci, clock)))]
 
 
 def _join(one: Any, other: Any) -> Any:

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.refs import References
-from jwpipe.stage1.emi_fit import Wave, rounds_of_fits
-from jwpipe.stage1.emi_phase import Search, rounds_of_tables
+from jwpipe.stage1.emi_fit import Fit, Wave, rounds_of_fits, subtracted
+from jwpipe.stage1.emi_phase import Search, rounds_of_tables, subtracted_tables
 from jwpipe.stage1.emi_readout import FULL_ROWS, Readout
 from jwpipe.step import Params, Step, Survey
 
@@ -85,7 +85,7 @@ class EmiCorrParams(Params):
 def subtract_waves(
     sci: np.ndarray, clock: np.ndarray, found: Any, *, first: int = 0
 ) -> tuple[np.ndarray]:
-    """Subtract the waves found, one after the other.
+    """Subtract the waves found.
 
     Parameters
     ----------
@@ -98,9 +98,8 @@ def subtract_waves(
     first
         Place of the first integration at hand among those of the exposure, counted from 0.
     """
-    for wave in found:
-        sci = wave.subtracted(sci, clock, first)
-    return (sci,)
+    joint = not found or isinstance(found[0], Fit)
+    return ((subtracted if joint else subtracted_tables)(found, sci, clock, first),)
 
 
 def _case(references: References, header: Header) -> Any:

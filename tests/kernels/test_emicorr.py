@@ -13,14 +13,14 @@ from jwpipe.numerics.emi_waves import (
     phase_sums,
     spreads,
     subtract_table,
-    subtract_wave,
+    subtract_waves,
     wave_at,
     wave_pieces,
 )
 from jwpipe.pipeline import Planned, Prepared, run_steps
 from jwpipe.refs import References
 from jwpipe.stage1 import emi_fit
-from jwpipe.stage1.emi_fit import Wave, best_phase
+from jwpipe.stage1.emi_fit import Wave, _squares, best_phase, squares
 from jwpipe.stage1.emi_phase import (
     Search,
     best_shift,
@@ -277,13 +277,39 @@ def test_waves_are_subtracted_at_the_phase_of_each_pixel():
     pieces = wave_pieces(samples())
     step = how.step(FREQUENCY)
     amplitudes, phases = np.array([1.0, 2.0]), np.array([0.1, 0.1 + how.lag(FREQUENCY)])
-    found = -subtract_wave(zeros, clock, pieces, amplitudes, phases, period, step)
+    wave = (
+        pieces,
+        np.array([len(pieces)]),
+        amplitudes[None],
+        phases[None],
+        np.array([period]),
+        np.array([step]),
+    )
+    found = -subtract_waves(zeros, clock, *wave)
     expected = tone(times(how) / period + 0.1) * amplitudes[:, None, None, None]
     np.testing.assert_allclose(found, expected, atol=1e-5)
     # The strip of rows 10 to 20 and columns 3 to 9 is what the whole has there.
     part = zeros[:, :, 10:20, 3:9].copy(), clock[10:20, 3:9].copy()
-    strip = -subtract_wave(*part, pieces, amplitudes, phases, period, step)
+    strip = -subtract_waves(*part, *wave)
     np.testing.assert_array_equal(strip, found[:, :, 10:20, 3:9])
+    # Twice the wave is its sum with itself.
+    twice = (
+        np.concatenate([pieces, pieces]),
+        np.array([1, 2]) * len(pieces),
+        *(np.concatenate([each, each]) for each in wave[2:]),
+    )
+    np.testing.assert_allclose(-subtract_waves(zeros, clock, *twice), 2 * found, rtol=1e-6)
+
+
+def test_bins_on_the_grid_of_trials_are_summed_by_fourier_transforms():
+    random = np.random.default_rng(8)
+    how, sums = readout(integrations=2, groups=5), random.normal(size=(2, 5, 250)) * 1e4
+    numbers = random.integers(1, 50, (2, 250)).astype(float)
+    wave = Wave(FREQUENCY, random.normal(size=250))
+    start = (np.arange(250) + 0.5) / 250 + np.arange(5)[:, None] * how.step(FREQUENCY)
+    direct = _squares(wave_pieces(wave.samples), start % 1, sums, numbers)
+    for found, expected in zip(squares(how, wave, sums, numbers), direct, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
 def test_tables_are_looked_up_clock_by_clock():
