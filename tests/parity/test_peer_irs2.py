@@ -57,6 +57,24 @@ def test_rates(results: Path, suffix: str):
     assert_same_image(ours, theirs, RATE)
 
 
+def test_rates_are_true(results: Path):
+    """Rates without bias, errors that are the scatter, and lines level: the drift of 3 DN is taken out.
+
+    Lines run along the columns of the image. The drift would leave their medians apart by 0.08 DN/s, the noise of
+    2000 pixels by 0.004 DN/s.
+    """
+    found = planes(results / "ours" / f"{NAME}_rate.fits")
+    truth = simulate.Truth.read(results / "truth" / f"{NAME}_truth.npz")
+    off, clean = found["SCI"] - truth.rate, found["DQ"] == 0
+    pull = (off / found["ERR"])[clean]
+    assert abs(np.median(pull)) < 0.02
+    assert 1.4826 * np.median(np.abs(pull)) == pytest.approx(1.0, abs=0.1)
+    bright = clean & (truth.rate > 20)
+    assert np.sum(off[bright]) / np.sum(truth.rate[bright]) == pytest.approx(0.0, abs=2e-3)
+    lines = np.nanmedian(np.where(clean & (truth.rate < 1), off, np.nan)[:, 4:-4], axis=0)
+    assert lines.std() < 0.025
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_steps(results: Path, step: str):
     a, b = (planes(results / who / f"{NAME}_{step}.fits") for who in ("ours", "theirs"))
