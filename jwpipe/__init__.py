@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "open": "jwpipe.io",
+    "open_slits": "jwpipe.io.slits",
+    "save_slits": "jwpipe.io.slits",
     "save": "jwpipe.api",
     "detector1": "jwpipe.api",
     "dark": "jwpipe.api",
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     )
     from jwpipe.exposure import ExposureError
     from jwpipe.io import open
+    from jwpipe.io.slits import open_slits, save_slits
     from jwpipe.quicklook import show
     from jwpipe.runner import run
     from jwpipe.step import Params, Step

@@ -295,12 +295,14 @@ def wcs(file: str, coordinates: tuple[float, ...], inverse: bool, **choice: Any)
     Pixels are counted from 0: the middle of the first is 0 0. With --inverse, print the pixel that light falls on.
     """
     from jwpipe.io import open as open_exposure
+    from jwpipe.io.slits import has_slits, open_slit
     from jwpipe.wcs.inspect import Choice, described, part_of
 
     if len(coordinates) not in ((2, 3) if inverse else (2,)):
         expected = "RA DEC [WAVELENGTH]" if inverse else "X Y"
         raise click.UsageError(f"expected {expected}, found {len(coordinates)} numbers")
-    part = part_of(open_exposure(file), Choice(**choice), inverse=inverse)
+    exposure = open_slit(file, choice.pop("slit")) if has_slits(file) else open_exposure(file)
+    part = part_of(exposure, Choice(**choice), inverse=inverse)
     click.echo(described(part.pixel(*coordinates) if inverse else part.place(*coordinates)))
 
 

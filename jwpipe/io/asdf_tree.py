@@ -45,7 +45,10 @@ def read_tree(raw: bytes, where: str) -> Tree:
     if not any(mark in raw for mark in _MARKS):
         return Tree()
     tree = parse(raw, where)
-    return Tree(tree.get("meta", {}).get("wcs"), list(tree.get(OWN, {}).get("history", [])))
+    # A product of slits with one slit only is an exposure like any other.
+    slits = tree.get("slits", [])
+    meta = slits[0].get("meta", {}) if len(slits) == 1 else tree.get("meta", {})
+    return Tree(meta.get("wcs"), list(tree.get(OWN, {}).get("history", [])))
 
 
 def parse(raw: bytes, where: str) -> dict[str, Any]:

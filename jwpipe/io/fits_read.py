@@ -222,8 +222,8 @@ def _science(hdus: Iterable[Hdu], path: str) -> Hdu:
         )
     if len(found) > 1:
         raise ExposureError(
-            f"{path}: {len(found)} SCI extensions; multi-slit and multi-source products are not understood, "
-            "give exposures with one SCI image"
+            f"{path}: {len(found)} SCI extensions: a product of many slits or sources, expected one SCI image; open it "
+            "with jwpipe.open_slits"
         )
     if found[0].header["NAXIS"] not in SCIENCE_DIMS:
         raise ExposureError(

@@ -103,7 +103,7 @@ def test_several_sci(tmp_path):
     path = tmp_path / "a_cal.fits"
     rate(path)
     fits.append(path, np.zeros((4, 4), "f4"), fits.Header({"EXTNAME": "SCI", "EXTVER": 2}))
-    said(path, "2 SCI extensions", "multi-slit")
+    said(path, "2 SCI extensions", "open_slits")
 
 
 def test_sci_of_one_dimension(tmp_path):

@@ -9,7 +9,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 from astropy.table import QTable
 
-SOURCES = 40
+SOURCES = 20
 
 
 def write_catalogue(path: Path, exposure: xr.Dataset, seed: int = 7) -> None:
@@ -21,7 +21,7 @@ def table(exposure: xr.Dataset, seed: int = 7) -> QTable:
     """The catalogue as a table."""
     rng = np.random.default_rng(seed)
     ny, nx = exposure.sizes["y"], exposure.sizes["x"]
-    x, y = (rng.uniform(-0.2 * size, 1.2 * size, SOURCES) for size in (nx, ny))
+    x, y = (rng.uniform(-0.1 * size, 1.1 * size, SOURCES) for size in (nx, ny))
     half = rng.uniform(2, 25, (2, SOURCES))
     magnitudes = np.round(rng.uniform(18, 27, SOURCES), 2)
     magnitudes[[5, 11]] = np.nan
