@@ -124,15 +124,15 @@ def ramp(files: dict[str, str], folder: Path) -> Case:
 
 
 def rates(files: dict[str, str], folder: Path) -> Case:
-    """Rates of two integrations of the fixed slits."""
+    """The rate of an exposure of the fixed slits."""
     found = references(folder=folder)
     optics = {kind: file.path for kind, file in found.items() if file is not None}
-    shape = (2, SIZE, SIZE)
+    shape = (SIZE, SIZE)
     sci = with_frame(files, shape, 1)
     arrays = {"SCI": sci, "ERR": np.ones_like(sci), "DQ": np.zeros(shape, np.uint32)}
-    path = folder / "jw00002001001_02101_00001_nrs1_rateints.fits"
+    path = folder / "jw00002001001_02101_00001_nrs1_rate.fits"
     words = keywords("NRS_FIXEDSLIT") | READOUT
-    return Case(write(path, words, arrays, "CubeModel"), files | optics, {})
+    return Case(write(path, words, arrays, "ImageModel"), files | optics, {})
 
 
 @pytest.fixture(scope="module")
