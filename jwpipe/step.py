@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
     from jwpipe.refs import References
 
-    Further = Callable[[xr.Dataset, References], dict[str, xr.Dataset]]
+Further: TypeAlias = Callable[[Any, Any], dict[str, Any]]
+"""Makes further products by suffix of a lazy exposure (Dataset) and its references (`References`)."""
+
+
+PEER = "jwst 3.0.0"
+"""Key, in a field's ``json_schema_extra``, of the value that gives the numbers of that version where it is wrong."""
 
 
 class Params(BaseModel):
@@ -185,6 +190,7 @@ class Step:
     without integrations (``pixeldq``) must come out alike whichever they are, or be flags, which are joined.
     ``numbered``: the kernel takes the keyword ``first``, to which the place of the first integration at hand among
     those of the exposure is added (0 where ``keywords`` does not give it).
+    ``whole_rows``: the kernel needs all columns of a row, also in series so long that blocks are cut along columns.
     ``further(params)`` gives a function (exposure just before the step, references) -> further products by suffix, or
     ``None`` where none are asked for.
     """
@@ -209,6 +215,7 @@ class Step:
     survey: Callable[[References, Header, Any], Survey | None] = _no_survey
     apart: bool = False
     numbered: bool = False
+    whole_rows: bool = False
     further: Callable[[Any], Further | None] = _no_further
 
     @property

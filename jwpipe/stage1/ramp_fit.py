@@ -1,6 +1,5 @@
 """Fit a count rate to each ramp: by least squares on the segments between cosmic rays, or by likelihood."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +18,7 @@ from jwpipe.numerics.views import read_only
 from jwpipe.refs import References
 from jwpipe.stage1.likelihood import Times, fit_likely
 from jwpipe.stage1.void_groups import only_groups, void_groups, without_one_group_ramps
-from jwpipe.step import Params, Step, Survey
+from jwpipe.step import Further, Params, Step, Survey
 
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
 JUMP = np.uint8(Group.JUMP_DET)
@@ -269,7 +268,7 @@ def survey_of(references: References, header: Header, params: RampFitParams) -> 
     return void_groups(header, _selected(params, groups))
 
 
-def _further(params: RampFitParams) -> Callable[..., Any] | None:
+def _further(params: RampFitParams) -> Further | None:
     if not params.save_opt:
         return None
     from jwpipe.stage1.optional_fits import further_products
