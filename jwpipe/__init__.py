@@ -23,6 +23,7 @@ _HOMES = {
     "run_step": "jwpipe.api",
     "run": "jwpipe.runner",
     "show": "jwpipe.quicklook",
+    "chunk_step": "jwpipe.user_steps",
     "Step": "jwpipe.step",
     "Params": "jwpipe.step",
     "ExposureError": "jwpipe.exposure",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from jwpipe.quicklook import show
     from jwpipe.runner import run
     from jwpipe.step import Params, Step
+    from jwpipe.user_steps import chunk_step
 
 
 def __getattr__(name: str) -> Any:

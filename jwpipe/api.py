@@ -2,7 +2,9 @@
 
 ``refs`` is a folder of reference files, several, or nothing (then CRDS is asked); ``overrides`` names a file for a
 reference type, or ``"N/A"``; ``steps`` sets parameters: ``{"jump": {"rejection_threshold": 5}}``. A function of your
-own runs after a step with ``{"jump": {"post_hooks": [function]}}`` or before it with ``pre_hooks``.
+own on lazy exposures runs after a step with ``{"jump": {"post_hooks": [function]}}`` or before it with ``pre_hooks``;
+one on numpy arrays is put in as a step with ``insert={"after:jump": function}`` (`jwpipe.chunk_step`). With
+``like_peer`` steps do as jwst 3.0.0 also where that is wrong and they, by default, are not.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from jwpipe.pipeline import Settings, prepare
 from jwpipe.pipelines import PIPELINES, Products, check_input, prepare_alone, run_alone
 from jwpipe.provenance import sealed
 from jwpipe.request import find_step
+from jwpipe.user_steps import check_insertions, insertions
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -33,12 +36,23 @@ Steps = Mapping[str, Mapping[str, Any]]
 
 
 def settings_of(
-    refs: Paths | None, overrides: Mapping[str, Any] | None, steps: Steps | None
+    refs: Paths | None,
+    overrides: Mapping[str, Any] | None,
+    steps: Steps | None,
+    insert: Mapping[str, Any] | None = None,
+    *,
+    like_peer: bool = False,
 ) -> Settings:
     """The settings that the keyword arguments of the pipeline functions stand for."""
     folders = [refs] if isinstance(refs, str | Path) else list(refs or ())
     files = {kind: str(path) for kind, path in (overrides or {}).items()}
-    return Settings(tuple(Path(f) for f in folders), files, (dict(steps or {}),))
+    return Settings(
+        tuple(Path(f) for f in folders),
+        files,
+        (dict(steps or {}),),
+        inserted=insertions(insert or {}),
+        like_peer=like_peer,
+    )
 
 
 def _opened(exposure: xr.Dataset | str | Path) -> xr.Dataset:
@@ -54,7 +68,9 @@ def _products(name: str, exposure: xr.Dataset | str | Path, settings: Settings) 
     opened = _opened(exposure)
     check_input(name, opened)
     steps = pipeline.steps(header(opened))
-    check_steps(settings.layers, {s.name for s in steps})
+    names = [step.name for step in steps]
+    check_insertions(settings.inserted, names)
+    check_steps(settings.layers, {*names, *(each.step.name for each in settings.inserted)})
     return pipeline.build(prepare(name, steps, opened, settings), None)
 
 
@@ -64,6 +80,8 @@ def detector1(
     refs: Paths | None = None,
     overrides: Mapping[str, Any] | None = None,
     steps: Steps | None = None,
+    insert: Mapping[str, Any] | None = None,
+    like_peer: bool = False,
     product: str = "rate",
 ) -> xr.Dataset:
     """Count rates (DN/s) from raw ramps.
@@ -75,7 +93,9 @@ def detector1(
     ------
     ExposureError, ParameterError, jwpipe.refs.MissingReferences
     """
-    products = _products("detector1", ramps, settings_of(refs, overrides, steps))
+    products = _products(
+        "detector1", ramps, settings_of(refs, overrides, steps, insert, like_peer=like_peer)
+    )
     if product not in ("rate", "rateints"):
         raise ParameterError(f"product {product!r}: {nearest(product, ('rate', 'rateints'))}")
     return products[product] if product in products else products["ramp"]
@@ -119,6 +139,8 @@ def image2(
     refs: Paths | None = None,
     overrides: Mapping[str, Any] | None = None,
     steps: Steps | None = None,
+    insert: Mapping[str, Any] | None = None,
+    like_peer: bool = False,
 ) -> xr.Dataset:
     """A calibrated image (MJy/sr, with its WCS) from count rates; integrations stay apart.
 
@@ -126,7 +148,13 @@ def image2(
     ------
     ExposureError, ParameterError, jwpipe.refs.MissingReferences
     """
-    return next(iter(_products("image2", rates, settings_of(refs, overrides, steps)).values()))
+    return next(
+        iter(
+            _products(
+                "image2", rates, settings_of(refs, overrides, steps, insert, like_peer=like_peer)
+            ).values()
+        )
+    )
 
 
 def image3(

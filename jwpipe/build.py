@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def settings_of(request: Request, unit: ExposureInput) -> Settings:
     layers: list[Layer] = [{step: {"save_results": True} for step in request.save}]
     if unit.backgrounds:
         layers.append({"bkg_subtract": {"bkg_list": tuple(map(str, unit.backgrounds))}})
-    return Settings(given.refs, given.overrides, (*layers, *given.layers), given.crds)
+    return replace(given, layers=(*layers, *given.layers))
 
 
 def _prepared_alone(request: Request, exposure: xr.Dataset, settings: Settings) -> Prepared:

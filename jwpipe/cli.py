@@ -94,6 +94,22 @@ def request_options(command: Callable[..., Any]) -> Callable[..., Any]:
             is_flag=True,
             help="Leave exposures whose products are there already, made in the same way.",
         ),
+        click.option(
+            "--insert",
+            multiple=True,
+            metavar="WHERE=FUNCTION",
+            help="Your own step: after:STEP=FILE.py:FUNCTION, or before:STEP=MODULE:FUNCTION.",
+        ),
+        click.option(
+            "--like-peer",
+            is_flag=True,
+            help="Do as jwst 3.0.0 also where it is wrong, to reproduce archived numbers.",
+        ),
+        click.option(
+            "--whole",
+            is_flag=True,
+            help="One product of all segments (-seg001 ...) of an exposure. Default: one of each.",
+        ),
     ]
     for option in reversed(options):
         command = option(command)
@@ -154,6 +170,9 @@ def _request(pipeline: str, inputs: tuple[str, ...], options: dict[str, Any]) ->
         save=options["save"],
         form=options["form"],
         resume=options["resume"],
+        insert=options["insert"],
+        like_peer=options["like_peer"],
+        whole=options["whole"],
     )
 
 

@@ -92,6 +92,8 @@ def run_chain(
     chain = Chain(tuple(steps), sizes["y"], sizes["x"], tuple(names), tuple(outputs))
     inputs: list[Input] = [source_of(exposure[n]) or da.asarray(exposure[n].data) for n in names]
     blocks = Blocks.of(chain.ny, chain.nx, *extent(inputs))
+    if any(bound.step.whole_rows for bound in steps):
+        blocks = blocks.rows_only()
     specs = [variable_spec(name, exposure) for name in outputs]
     graph, token = _graph(chain, inputs, blocks, specs)
     arrays = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from glob import glob
 from pathlib import Path
 
 from jwpipe.exposure import ExposureError, Header, header
@@ -14,7 +15,7 @@ from jwpipe.io import (
     write_association,
 )
 from jwpipe.io import open as open_exposure
-from jwpipe.io.names import split_suffix, stem
+from jwpipe.io.names import any_segment, split_suffix, stem, without_segment
 from jwpipe.params import resolve
 from jwpipe.request import Request
 
@@ -72,6 +73,8 @@ def collect(request: Request) -> Work:
             units += found
         except ExposureError as error:
             problems.append((name, str(error)))
+    if request.whole:
+        units, loose = _put_together(units, problems), _put_together(loose, [])
     exposures = _distinct(units, request.combines, problems)
     if request.combines:
         mosaics += _by_filter([each for each in exposures if each in loose], problems)
@@ -113,6 +116,33 @@ def _start(unit: ExposureInput) -> tuple[float, int]:
 def _root(path: str) -> str:
     """The exposure's name: the file's without its suffix."""
     return split_suffix(path)[0]
+
+
+def _put_together(
+    units: Sequence[ExposureInput], problems: list[tuple[str, str]]
+) -> list[ExposureInput]:
+    """The exposures, files of one's segments put together: their path is a pattern then.
+
+    Where the pattern fits more files than are given that is a problem.
+    """
+    exposures: dict[str, list[ExposureInput]] = {}
+    for unit in units:
+        exposures.setdefault(without_segment(unit.path), []).append(unit)
+    result = []
+    for segments in exposures.values():
+        first = segments[0]
+        pattern = any_segment(first.path)
+        given = {each.path for each in segments}
+        if pattern == first.path:
+            result += segments
+            continue
+        others = sorted({str(path) for path in glob(pattern)} - given)  # noqa: PTH207
+        if others:
+            reason = f"{len(given)} segments given, there is {', '.join(others)} besides; give all"
+            problems.append((pattern, f"{first.path}: {reason}"))
+            continue
+        result.append(replace(first, name=without_segment(first.name), path=pattern))
+    return result
 
 
 def _distinct(

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from jwpipe.step import AnyStep, Params
+from jwpipe.step import PEER, AnyStep, Params
 
 Layer = Mapping[str, Mapping[str, Any]]
 
@@ -73,6 +73,17 @@ def _resolve_step(pipeline: str, step: AnyStep, layers: Sequence[Layer]) -> Para
             f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()
         )
         raise ParameterError(f"step {step.name}: {problems}") from None
+
+
+def peer_layer(steps: Sequence[AnyStep]) -> dict[str, dict[str, Any]]:
+    """What sets the steps to do as jwst 3.0.0 where their defaults are right and it is not."""
+    layer: dict[str, dict[str, Any]] = {}
+    for step in steps:
+        for name, field in step.params.model_fields.items():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and PEER in extra:
+                layer.setdefault(step.name, {})[name] = extra[PEER]
+    return layer
 
 
 def parse_setting(text: str) -> tuple[str, str, Any]:

@@ -22,12 +22,13 @@ from jwpipe.frames import PIXELDQ, with_found_flags
 from jwpipe.graph import run_chain
 from jwpipe.hooks import apply_hooks, steps_among, without_steps
 from jwpipe.interleaved import is_interleaved, run_parts
-from jwpipe.params import Layer, resolve
+from jwpipe.params import Layer, peer_layer, resolve
 from jwpipe.provenance import COMPLETE, SKIPPED, STATUS_KEYWORDS, record
 from jwpipe.refs import References, select
 from jwpipe.stage1.superstripes import stack
 from jwpipe.state import bare
 from jwpipe.step import AnyStep, CombiningStep, ExposureStep, Params, Step
+from jwpipe.user_steps import Insertion, with_inserted
 
 Keep = Callable[[str, xr.Dataset], None]
 DONE = "done before"
@@ -49,12 +50,17 @@ class Planned:
 
 @dataclass(frozen=True)
 class Settings:
-    """Where references come from and what parameters are set, lowest precedence first in ``layers``."""
+    """Where references come from, what parameters are set (lowest precedence first in ``layers``), steps put in.
+
+    ``like_peer``: where a step differs by default from jwst 3.0.0, it does as that.
+    """
 
     refs: tuple[Path, ...] = ()
     overrides: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
     crds: bool = True
+    inserted: tuple[Insertion, ...] = ()
+    like_peer: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,10 @@ def prepare(
         Listing every reference that no source has.
     """
     keywords = header(exposure)
-    layers = (*crds_parameters(pipeline, steps, keywords, settings), *settings.layers)
+    steps = with_inserted(steps, settings.inserted)
+    archived = [peer_layer(steps)] if settings.like_peer else []
+    found = crds_parameters(pipeline, steps, keywords, settings)
+    layers = (*archived, *found, *settings.layers)
     parameters = resolve(pipeline, steps, layers)
     done = _done(exposure) if pipeline else set()
     planned = _plan(steps, parameters, keywords, done)

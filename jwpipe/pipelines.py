@@ -357,7 +357,7 @@ def prepare_alone(step: AnyStep, exposure: xr.Dataset, settings: Settings) -> Pr
     A step that works on the products of ramp_fit takes a rate or rateints exposure.
     """
     layers = (*settings.layers, {step.name: {"skip": False}})
-    asked = Settings(settings.refs, settings.overrides, layers, settings.crds)
+    asked = replace(settings, layers=layers, inserted=())
     product = exposure.attrs.get("product", "")
     reads = step.reads if isinstance(step, Step) else ()
     if any(name.startswith(f"{product}.") for name in reads):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from jwpipe.exposure import Header
 from jwpipe.exptypes import GUIDER as GUIDE_STARS
@@ -24,6 +25,7 @@ from jwpipe.pipeline import Settings
 from jwpipe.pipelines import PIPELINES
 from jwpipe.refs.keywords import KNOWN_TYPES
 from jwpipe.step import AnyStep
+from jwpipe.user_steps import Insertion, check_insertions, insertions, with_inserted
 
 MOSAIC = "image3"
 ORDER = ("detector1", "image2", MOSAIC)
@@ -34,7 +36,10 @@ ALSO_RATES = frozenset({"picture_frame", "clean_flicker_noise"})
 
 @dataclass(frozen=True)
 class Request:
-    """One run. ``single`` is the step's name where a step alone is run, and ``pipelines`` has its pipeline then."""
+    """One run. ``single`` is the step's name where a step alone is run, and ``pipelines`` has its pipeline then.
+
+    ``whole``: the files of an exposure in segments are worked on, and written, as one exposure.
+    """
 
     pipelines: tuple[str, ...]
     single: str
@@ -44,6 +49,7 @@ class Request:
     save: frozenset[str] = frozenset()
     form: Format = "fits"
     resume: bool = False
+    whole: bool = False
 
     @property
     def per_exposure(self) -> tuple[str, ...]:
@@ -192,11 +198,14 @@ def _folders(names: Sequence[str | Path]) -> tuple[Path, ...]:
     return tuple(Path(name) for name in names)
 
 
-def _check_parameters(pipelines: Sequence[str], single: str, layers: Sequence[Layer]) -> None:
+def _check_parameters(
+    pipelines: Sequence[str], single: str, layers: Sequence[Layer], inserted: Sequence[Insertion]
+) -> None:
     """Refuse what no exposure could be run with: unknown parameters, forbidden values, hooks that are not there."""
     steps = all_steps()
     for name in pipelines:
         own = [step for step in steps[name] if not single or step.name == single]
+        own = with_inserted(own, inserted)
         for params in resolve("" if single else name, own, layers).values():
             for hook in (*params.pre_hooks, *params.post_hooks):
                 if isinstance(hook, str):
@@ -217,6 +226,9 @@ def request_of(
     form: Format = "fits",
     steps: Layer | None = None,
     resume: bool = False,
+    insert: Mapping[str, Any] | Sequence[str] = (),
+    like_peer: bool = False,
+    whole: bool = False,
 ) -> Request:
     """The request that these words stand for.
 
@@ -227,20 +239,30 @@ def request_of(
     """
     pipelines, single = parse_pipelines(pipeline)
     known = _known_steps(pipelines, single)
+    inserted = insertions(insert)
+    check_insertions(inserted, sorted(known))
+    known |= {each.step.name for each in inserted}
     layers = [_of_this_run(from_file(Path(path)), known, path) for path in params]
     layers.append(from_settings(sets))
     layers.append({name: {"skip": True} for name in skip})
     layers.append(steps or {})
     check_steps(layers, known)
     check_steps([{name: {} for name in save}], known if single else {*known, *pipelines})
-    _check_parameters(pipelines, single, layers)
+    _check_parameters(pipelines, single, layers, inserted)
     if "://" in str(output):
         raise ParameterError(f"-o {output}: products are written to local or shared folders")
     if Path(output).exists() and not Path(output).is_dir():
         raise ParameterError(f"-o {output}: a file; expected a folder for the products")
-    settings = Settings(_folders(refs), _overrides(overrides), tuple(layers))
+    settings = Settings(
+        _folders(refs),
+        _overrides(overrides),
+        tuple(layers),
+        inserted=inserted,
+        like_peer=like_peer,
+    )
     kept = frozenset(save)
-    return Request(pipelines, single, tuple(inputs), Path(output), settings, kept, form, resume)
+    place = Path(output)
+    return Request(pipelines, single, tuple(inputs), place, settings, kept, form, resume, whole)
 
 
 def _of_this_run(layer: Layer, known: set[str], path: str | Path) -> Layer:

@@ -112,9 +112,15 @@ def run(
     workers: int | None = None,
     format: Format = "fits",
     resume: bool = False,
+    insert: Mapping[str, Any] | Sequence[str] = (),
+    like_peer: bool = False,
+    whole: bool = False,
     watcher: Watcher | None = None,
 ) -> list[Outcome]:
     """Run a pipeline, a chain of them or one step, as ``jwpipe run`` does; one outcome a unit of work.
+
+    ``insert`` puts in steps of your own (`jwpipe.chunk_step`); ``like_peer`` does as jwst 3.0.0 also where it is wrong;
+    ``whole`` makes one product of all segments of an exposure, else each is one by itself.
 
     Raises
     ------
@@ -133,6 +139,9 @@ def run(
         save=save,
         form=format,
         resume=resume,
+        insert=insert,
+        like_peer=like_peer,
+        whole=whole,
     )
     with connect(scheduler, workers) as executor:
         return run_request(request, executor, watcher or Silent())

@@ -72,6 +72,11 @@ def product_name(source: str, suffix: str, *, asn_id: str = "", extension: str =
     return f"{root}{middle}_{suffix}{extension}"
 
 
+def any_segment(path: str) -> str:
+    """A pattern for the files of all segments of an exposure; ``path`` itself where it is no segment's."""
+    return _SEGMENT.sub("-seg[0-9][0-9][0-9]", path)
+
+
 def without_segment(name: str) -> str:
     """The exposure's name of a segment's (``-seg001`` left out)."""
     return _SEGMENT.sub("", name)

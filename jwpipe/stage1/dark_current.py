@@ -14,7 +14,7 @@ from pydantic import Field
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.jit import kernel
 from jwpipe.refs import RefArray, References, RefFile
-from jwpipe.step import Params, Step
+from jwpipe.step import PEER, Params, Step
 
 BLOCK = 256
 
@@ -27,6 +27,11 @@ class DarkCurrentParams(Params):
     )
     average_dark_current: float | None = Field(
         None, description="average dark current in electron/s; default: that of the reference"
+    )
+    average_of_pixels: bool = Field(
+        True,
+        description="the average dark current of each pixel counts, where the reference has it",
+        json_schema_extra={PEER: False},
     )
 
 
@@ -219,8 +224,8 @@ def save_dark(references: References, header: Header, path: Path) -> None:
 def average_dark_current(references: References, params: DarkCurrentParams) -> float | RefArray:
     """Give the average dark current in electron/s: the user's, else that of the reference.
 
-    The reference has one of each pixel (y, x) or, where it has none or zeros, a keyword. (The JWST
-    calibration pipeline 3.0.0 finds pixels and exposure of different shape, and takes zero.)
+    The reference has one of each pixel (y, x) or, where it has none or zeros, a keyword. Without
+    ``average_of_pixels`` the pixels count as zero: jwst 3.0.0 finds that their shape is not the exposure's.
     """
     if params.average_dark_current is not None:
         return params.average_dark_current
@@ -229,7 +234,7 @@ def average_dark_current(references: References, params: DarkCurrentParams) -> f
         return 0.0
     pixels = file.array("avdrkcur")
     if pixels is not None and pixels.ndim == 2 and pixels.read().any():
-        return pixels
+        return pixels if params.average_of_pixels else 0.0
     return float(file.header.get("AVDRKCUR") or 0.0)
 
 

@@ -1,8 +1,9 @@
 """Subtract the clipped mean of background exposures.
 
-Two cases differ on purpose from jwst 3.0.0. A background subarray that begins inside the exposure is
-put where it lies on the detector, not at the exposure's corner. Where all integrations of one
-background are NaN at a pixel, the mean is that of the other backgrounds; it does not count as zero.
+Two cases differ by default from jwst 3.0.0. A background subarray that begins inside the exposure is
+put where it lies on the detector, not at the exposure's corner (``at_corner``). Where all integrations of
+one background are NaN at a pixel, the mean is that of the other backgrounds; it does not count as zero
+(``void_as_zero``).
 """
 
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ from jwpipe.io.open import open as open_exposure
 from jwpipe.numerics.jit import kernel
 from jwpipe.refs import References
 from jwpipe.refs.placement import Placement, full_frame, placement
-from jwpipe.step import ExposureStep, Params
+from jwpipe.step import PEER, ExposureStep, Params
 
 OTHER_METHODS = frozenset({"NIS_WFSS", "NRC_WFSS", "NRC_GRISM", "MIR_WFSS", "NIS_SOSS"})
 """Exposure types whose background is a scaled reference image, not other exposures."""
@@ -39,6 +40,16 @@ class BackgroundParams(Params):
     sigma: float = Field(3.0, gt=0, description="clipping threshold, in standard deviations")
     maxiters: int | None = Field(
         None, ge=1, description="most clipping rounds; none: until nothing more is clipped"
+    )
+    at_corner: bool = Field(
+        False,
+        description="put a background subarray that begins inside the exposure at its corner",
+        json_schema_extra={PEER: True},
+    )
+    void_as_zero: bool = Field(
+        False,
+        description="a background without a value in any integration counts as zero there",
+        json_schema_extra={PEER: True},
     )
     soss_source_percentile: float = Field(
         35.0, ge=0, le=100, description="pixels above this percentile are sources (SOSS only)"
@@ -130,15 +141,20 @@ def clipped_mean(
 
 
 def mean_background(
-    data: list[np.ndarray], sigma: float, maxiters: int
+    data: list[np.ndarray], sigma: float, maxiters: int, *, void_as_zero: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Average background exposures, (y, x) images or (integration, y, x), each averaged first.
+
+    ``void_as_zero``: a mean of integrations without a value is 0.
 
     Returns
     -------
     mean (y, x) float64, NaN where there is no value, and accepted (exposure, y, x) bool
     """
     images = np.stack([_over_integrations(array, sigma, maxiters) for array in data])
+    if void_as_zero:
+        cubes = np.array([array.ndim > 2 for array in data])
+        images[cubes] = np.nan_to_num(images[cubes])
     mean, low, high = clipped_mean(images, sigma, maxiters)
     return mean, (images >= low) & (images <= high)
 
@@ -165,18 +181,25 @@ def _over_integrations(array: np.ndarray, sigma: float, maxiters: int) -> np.nda
 
 
 def subtract_tile(
-    sci: np.ndarray, *backgrounds: np.ndarray, sigma: float, maxiters: int
+    sci: np.ndarray,
+    *backgrounds: np.ndarray,
+    sigma: float,
+    maxiters: int,
+    void_as_zero: bool = False,
 ) -> np.ndarray:
     """Subtract the mean background where there is one; integrations are the last axis of these."""
-    mean, _ = mean_background(_integrations_first(backgrounds), sigma, maxiters)
+    data = _integrations_first(backgrounds)
+    mean, _ = mean_background(data, sigma, maxiters, void_as_zero=void_as_zero)
     return sci - np.where(np.isnan(mean), 0, mean).astype(sci.dtype)
 
 
-def mean_tile(*arrays: np.ndarray, sigma: float, maxiters: int) -> tuple[np.ndarray, np.ndarray]:
+def mean_tile(
+    *arrays: np.ndarray, sigma: float, maxiters: int, void_as_zero: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Mean background and its error from all ``sci``, then all ``err``; 0 where there is none."""
     half = len(arrays) // 2
     data, err = _integrations_first(arrays[:half]), _integrations_first(arrays[half:])
-    mean, accepted = mean_background(data, sigma, maxiters)
+    mean, accepted = mean_background(data, sigma, maxiters, void_as_zero=void_as_zero)
     error = mean_error(err, accepted, sigma, maxiters)
     return np.where(np.isnan(mean), 0, mean).astype(np.float32), error.astype(np.float32)
 
@@ -235,7 +258,7 @@ def combined_background(exposure: xr.Dataset, params: BackgroundParams) -> xr.Da
 
 def _clipping(params: BackgroundParams) -> dict[str, Any]:
     maxiters = -1 if params.maxiters is None else params.maxiters
-    return {"sigma": params.sigma, "maxiters": maxiters}
+    return {"sigma": params.sigma, "maxiters": maxiters, "void_as_zero": params.void_as_zero}
 
 
 def _numbered(array: xr.DataArray, k: int) -> xr.DataArray:
@@ -281,7 +304,7 @@ def _backgrounds(exposure: xr.Dataset, params: BackgroundParams) -> list[xr.Data
     ]
     for each in opened:
         _check(each, exposure, keywords)
-    aligned = [_aligned(each, exposure) for each in opened]
+    aligned = [_aligned(each, exposure, at_corner=params.at_corner) for each in opened]
     found = [each for each in aligned if each is not None]
     if not found:
         raise ExposureError(
@@ -317,10 +340,12 @@ def _place(exposure: xr.Dataset) -> Placement:
     return place
 
 
-def _aligned(background: xr.Dataset, exposure: xr.Dataset) -> xr.Dataset | None:
+def _aligned(background: xr.Dataset, exposure: xr.Dataset, *, at_corner: bool) -> xr.Dataset | None:
     """Cut and pad a background to the pixels of the exposure; ``None`` where they do not overlap."""
     mine, other = _place(exposure), _place(background)
     y, x = mine.y - other.y, mine.x - other.x
+    if at_corner:
+        y, x = max(y, 0), max(x, 0)
     rows = max(y, 0), min(y + mine.ny, other.ny)
     columns = max(x, 0), min(x + mine.nx, other.nx)
     if rows[0] >= rows[1] or columns[0] >= columns[1]:

@@ -116,8 +116,16 @@ def folders(peer: Peer, runs: Runs, tmp_path_factory) -> dict[str, Path]:
     job = peer.start("differences", tasks)
     for name, (pipeline, source, used, steps) in work.items():
         overrides = {kind: str(path) for kind, path in used.items()}
-        (outcome,) = run(pipeline, source, found[name] / "ours", overrides=overrides, steps=steps)
-        assert not outcome.error
+        for who, like_peer in (("ours", False), ("alike", True)):
+            (outcome,) = run(
+                pipeline,
+                source,
+                found[name] / who,
+                overrides=overrides,
+                steps=steps,
+                like_peer=like_peer,
+            )
+            assert not outcome.error
     job.wait()
     return found
 
@@ -126,6 +134,25 @@ def both(folder: Path, suffix: str = "cal*") -> tuple[dict[str, np.ndarray], dic
     """The planes of our product and of theirs."""
     ours, theirs = (next((folder / who).glob(f"*_{suffix}.fits")) for who in ("ours", "theirs"))
     return planes(ours), planes(theirs)
+
+
+def alike(folder: Path, suffix: str = "cal*") -> dict[str, np.ndarray]:
+    """The planes of our product where it shall be like theirs."""
+    return planes(next((folder / "alike").glob(f"*_{suffix}.fits")))
+
+
+@pytest.mark.parametrize("name", ["shifted", "void"])
+def test_backgrounds_like_theirs_where_asked_for(folders, name):
+    """Misplaced, and with a pixel that counts as zero."""
+    theirs = both(folders[name])[1]["SCI"]
+    assert np.array_equal(alike(folders[name])["SCI"], theirs)
+
+
+def test_variance_like_theirs_where_asked_for(folders):
+    """The dark of each pixel does not count."""
+    ours, theirs = alike(folders["dark"], "rate"), both(folders["dark"], "rate")[1]
+    whole = (ours["DQ"] == 0) & (theirs["VAR_POISSON"] > 0)
+    assert np.allclose(ours["VAR_POISSON"][whole], theirs["VAR_POISSON"][whole], rtol=1e-5)
 
 
 def test_background_subarray_lies_where_the_detector_has_it(folders):
