@@ -239,7 +239,7 @@ def assert_same_world(ours: np.ndarray, theirs: np.ndarray, units: list[str]) ->
 
 def assert_same_back(part: Part, world: np.ndarray, theirs: np.ndarray) -> None:
     """The same pixels for the same coordinates."""
-    seen = np.isfinite(theirs).all(axis=0)
+    seen = np.isfinite(theirs).all(axis=0) & np.isfinite(world).all(axis=0)
     if not seen.any():
         return
     light = [values[seen] for values in world[: 3 if part.spectral else 2]]
