@@ -84,7 +84,7 @@ def one_frame(hdus):
         (put(EXP_TYPE=None), "keyword EXP_TYPE is missing"),
         (put(DETECTOR="NRCX9"), "DETECTOR is 'NRCX9', expected one of NIRCAM"),
         (put(INSTRUME="FOO"), "INSTRUME is 'FOO', expected NIRCAM"),
-        (put(EXP_TYPE="NRC_DARK"), "calwebb_dark"),
+        (put(EXP_TYPE="NRC_DARK"), "run dark on it"),
         (put(TGROUP=0.0), "TGROUP is 0.0, expected a positive number"),
         (put(TGROUP=-3.0), "TGROUP is -3.0, expected a positive number"),
         (put(NFRAMES=0), "NFRAMES is 0, expected"),
