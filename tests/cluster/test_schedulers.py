@@ -111,6 +111,31 @@ def test_a_killed_worker_is_done_without(process, environment, jw, tiny, refs, t
     same(tmp_path / "out", tmp_path / "here")
 
 
+def test_a_function_of_the_user_runs_where_the_workers_are(environment, jw, tiny, refs, tmp_path):
+    """Its file is on the user's machine alone: the workers cannot import it."""
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from jwpipe import chunk_step\n"
+        "LEVEL = 7\n"
+        "@chunk_step(apart=True)\n"
+        "def lower(sci, *, by: float = 1.0):\n"
+        "    return sci - by * LEVEL\n"
+    )
+    words = ("run", "detector1", tiny.uncal[0], "--refs", refs, "--insert")
+    words += (f"before:linearity={own}:lower", "--set", "lower.by=2")
+    with cluster(tmp_path, environment, 1) as (address, _):
+        ran = jw(*words, "-o", tmp_path / "out", "--scheduler", address)
+    assert ran.status == 0, ran.output
+    assert jw(*words, "-o", tmp_path / "here").status == 0
+    same(tmp_path / "out", tmp_path / "here")
+    assert jw(*words[:5], "-o", tmp_path / "plain").status == 0
+    rates = [
+        jwpipe.open(next((tmp_path / folder).glob("*_rate.fits")))["sci"].values
+        for folder in ("here", "plain")
+    ]
+    assert not np.array_equal(*rates, equal_nan=True)
+
+
 def test_nobody_at_the_address(jw, uncal, refs, tmp_path, monkeypatch):
     monkeypatch.setattr("jwpipe.cluster.ANSWER_TIMEOUT", "1s")
     words = ("run", "detector1", uncal[0], "--refs", refs, "-o", tmp_path / "out")
