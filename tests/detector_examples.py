@@ -20,7 +20,7 @@ SUBARRAYS_DRIFT = {"amplifier_drift": 0.0, "odd_even_drift": 0.0}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "NIRISS": {"detectors": ("NIS",), "subarray": "SUB128", "readpatt": "NIS", "ngroups": 8, "nints": 2,
-               "filter": "F200W", "scene": CROWDED, "knobs": {"cosmic_ray_rate": 150.0}},
+               "filter": "F200W", "scene": CROWDED, "knobs": {"cosmic_ray_rate": 150.0, "ipc": 0.004}},
     "NIRSpec": {"detectors": ("NRS1",), "subarray": "SUBS200A1", "readpatt": "NRSRAPID", "ngroups": 7, "nints": 1,
                 "filter": "F100LP", "knobs": {"cosmic_ray_rate": 40.0, "one_over_f": 1.0}},
     "NIRSpec 2": {"detectors": ("NRS2",), "subarray": "SUB512", "readpatt": "NRS", "ngroups": 6, "nints": 2,
@@ -28,7 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "FGS": {"detectors": ("GUIDER1",), "subarray": "FULL", "size": 128, "readpatt": "FGS", "ngroups": 8, "nints": 2,
             "filter": "OPEN", "scene": CROWDED, "knobs": {"cosmic_ray_rate": 150.0}},
     "MIRI": {"detectors": ("MIRIMAGE",), "subarray": "SUB128", "readpatt": "FASTR1", "ngroups": 20, "nints": 3,
-             "filter": "F770W", "scene": WARM, "knobs": {"cosmic_ray_rate": 60.0, **SUBARRAYS_DRIFT}},
+             "filter": "F770W", "scene": WARM, "knobs": {"cosmic_ray_rate": 60.0, "ipc": 0.004, **SUBARRAYS_DRIFT}},
 }  # fmt: skip
 """Arguments of ``simulate.observation``; ``knobs`` change the instrument's row of ``INSTRUMENTS``."""
 

@@ -113,7 +113,7 @@ MODELS = {
     "mask": "MaskModel", "saturation": "SaturationModel", "superbias": "SuperBiasModel",
     "linearity": "LinearityModel", "gain": "GainModel", "readnoise": "ReadnoiseModel", "flat": "FlatModel",
     "area": "PixelAreaModel", "distortion": "DistortionModel", "reset": "ResetModel", "rscd": "RSCDModel",
-    "emicorr": "EmiModel",
+    "emicorr": "EmiModel", "ipc": "IPCModel",
 }  # fmt: skip
 DARKS = {"MIRI": "DarkMIRIModel", "NIRSpec": "DarkNirspecModel"}
 PHOTOMS = {"NIRISS": "NisImgPhotomModel", "FGS": "FgsImgPhotomModel", "MIRI": "MirImgPhotomModel"}
