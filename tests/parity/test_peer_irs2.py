@@ -1,10 +1,9 @@
-"""Interleaved NIRSpec frames through stage 1 against jwst 3.0.0, and full frames with optimal kernels (SIRS)."""
+"""Interleaved NIRSpec frames through stage 1 against jwst 3.0.0."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import asdf
 import numpy as np
 import pytest
 from both import references
@@ -13,9 +12,7 @@ from peer import Peer, task
 
 from jwpipe import simulate
 from jwpipe.api import run_step, save
-from jwpipe.exposure import Header
 from jwpipe.runner import run
-from jwpipe.stage1.refpix import RefpixParams, reference_levels, refpix, subtract_reference
 
 pytestmark = pytest.mark.peer
 
@@ -93,79 +90,3 @@ def assert_same_ramp(ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray])
         assert unequal(ours[name], theirs[name]) == 0, name
     # A read that comes out as exactly 0 in one of both counts as not read: its surroundings follow.
     assert beyond(ours["SCI"], theirs["SCI"], 5e-3) < 1e-4
-
-
-SIRS = """
-import sys
-import asdf, numpy as np
-from stdatamodels.jwst import datamodels
-from jwst.refpix import reference_pixels
-model = datamodels.RampModel(np.load(sys.argv[1]))
-model.pixeldq = np.load(sys.argv[2])
-model.groupdq = np.zeros(model.data.shape, np.uint8)
-model.meta.instrument.name, model.meta.instrument.detector = "NIRSPEC", "NRS1"
-model.meta.exposure.noutputs, model.meta.exposure.zero_frame = 4, False
-place = model.meta.subarray
-place.name, place.xstart, place.ystart, place.xsize, place.ysize = "FULL", 1, 1, 2048, 2048
-place.fastaxis, place.slowaxis = 2, 1
-how = {"refpix_algorithm": "sirs", "sirs_kernel_model": datamodels.SIRSKernelModel(sys.argv[3]),
-       "sigreject": 3.0, "gaussmooth": 1.5, "halfwidth": 20}
-reference_pixels.correct_model(model, True, True, 11, 1.0, True, how, 3.0)
-np.save(sys.argv[4], model.data)
-"""
-
-
-def test_optimal_kernels(peer: Peer, tmp_path: Path):
-    rng = np.random.default_rng(3)
-    drift = np.cumsum(rng.normal(0, 0.2, (1, 1, 1, 2048)), axis=-1)
-    sci = (rng.normal(100, 6, (1, 1, 2048, 2048)) + drift).astype(np.float32)
-    sci[0, 0, 2, 100:110] += 500
-    pixeldq = np.zeros((2048, 2048), np.uint32)
-    pixeldq[5:30, 1] = 1
-    frequency = np.arange(1025) / 1024
-    output = np.arange(4)[:, np.newaxis]
-    tree = {
-        "gamma": (0.3 + 0.1 * output) * np.exp(-((frequency * 20) ** 2) + 3j * frequency),
-        "zeta": (0.4 - 0.1 * output) * np.exp(-((frequency * 30) ** 2) - 2j * frequency),
-    }
-    path = tmp_path / "sirskernel.asdf"
-    meta = {"reftype": "sirskernel", "telescope": "JWST", "instrument": {"name": "NIRSPEC"}}
-    asdf.AsdfFile({"meta": meta, "nrs1": tree}).write_to(path)
-    arrays = {"sci": sci, "pixeldq": pixeldq}
-    for name, array in arrays.items():
-        np.save(tmp_path / name, array)
-    files = [tmp_path / "sci.npy", tmp_path / "pixeldq.npy", path, tmp_path / "theirs.npy"]
-    peer.execute("sirs", SIRS, *files)
-    found = optimal(sci, pixeldq, tree)
-    np.testing.assert_allclose(found, np.load(files[-1]), atol=2e-5)
-
-
-class Reference:
-    """The kernels of one detector."""
-
-    def __init__(self, tree: dict[str, np.ndarray]) -> None:
-        self.content = {"NRS1": tree}
-
-    def tree(self) -> dict[str, dict[str, np.ndarray]]:
-        return self.content
-
-
-def optimal(sci: np.ndarray, pixeldq: np.ndarray, tree: dict[str, np.ndarray]) -> np.ndarray:
-    """What refpix makes of a full frame."""
-    place = {"SUBSTRT1": 1, "SUBSTRT2": 1, "SUBSIZE1": 2048, "SUBSIZE2": 2048, "SUBARRAY": "FULL"}
-    header = Header({"primary": {**place, "FASTAXIS": 2, "SLOWAXIS": 1, "DETECTOR": "NRS1"}})
-    params = RefpixParams(refpix_algorithm="sirs", sigreject=3.0, gaussmooth=1.5, halfwidth=20)
-    (kernels,) = refpix.prepare({"sirskernel": Reference(tree)}, header, params)
-    keywords = refpix.keywords(header, params)
-    edges = {
-        "bottom": (slice(0, 4), slice(None)),
-        "top": (slice(-4, None), slice(None)),
-        "left": (slice(None), slice(0, 4)),
-        "right": (slice(None), slice(-4, None)),
-    }
-    sides = {
-        name: {"sci": np.ascontiguousarray(sci[(..., *cut)]), "pixeldq": pixeldq[cut]}
-        for name, cut in edges.items()
-    }
-    levels = reference_levels(sides, kernels, **keywords)
-    return subtract_reference(sci, pixeldq, None, kernels, *levels, **keywords)[0]
