@@ -52,7 +52,7 @@ def level_and_window(found: np.ndarray, clip: Clip | None) -> tuple[np.float32, 
 
 def inside(image: np.ndarray, level: np.float32, window: Window) -> np.ndarray:
     """Which pixels of an image are in a window; NaN are not."""
-    low, high, lowest, highest = window
+    low, high, lowest, highest = np.array(window)
     rest = image - level
     mask: np.ndarray = (image >= low) & (image <= high) & (rest >= lowest) & (rest <= highest)
     return mask
@@ -72,7 +72,7 @@ def modelled(
 
     finite = mask & np.isfinite(image)
     values, low, high = kept(image[finite])
-    finite &= (image >= low) & (image <= high)
+    finite &= (image >= np.float64(low)) & (image <= np.float64(high))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)

@@ -58,8 +58,9 @@ def without_signal(
         return mask
     stats = clipped(values)
     center, sigma = fitted(values, stats) if fit_histogram else (stats.median, stats.sigma)
-    # Comparisons with NaN are False: such pixels stay as they are.
-    signal = (image < center - SIGMA * sigma) | (image > center + n_sigma * sigma)
+    # Limits in double precision; comparisons with NaN are False: such pixels stay as they are.
+    low, high = np.float64(center - SIGMA * sigma), np.float64(center + n_sigma * sigma)
+    signal = (image < low) | (image > high)
     return mask & ~signal
 
 
