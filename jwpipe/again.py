@@ -33,7 +33,11 @@ def again(
     nodes = _nodes(arrays, kept)
     fresh = {key: _renamed(key, token) for key in nodes}
     rest = f"again-{token}"
-    copies = {fresh[key]: _copy(node, fresh, fresh[key], gate) for key, node in nodes.items()}
+    made = {key for key, node in nodes.items() if isinstance(node, Task)}
+    copies = {
+        fresh[key]: _copy(node, fresh, fresh[key], "" if node.dependencies & made else gate)
+        for key, node in nodes.items()
+    }
     layers, links = dict(graph.layers), dict(graph.dependencies)
     layers[rest], links[rest] = copies, {gate, *(array.name for array in kept)}
     for array in arrays.values():
@@ -73,10 +77,10 @@ def _renamed(key: Key, token: str) -> Key:
 
 
 def _copy(node: GraphNode, fresh: Mapping[Key, Key], key: Key, gate: str) -> GraphNode:
-    """The node under a new key, with new ones for what it takes; what takes none of them waits at the gate."""
-    if node.dependencies & fresh.keys() or not isinstance(node, Task):
+    """The node under a new key, with new ones for what it takes; a task waits at the ``gate``, if there is one."""
+    if not (gate and isinstance(node, Task)):
         return node.substitute(fresh, key=key)
-    return Task(key, _second, TaskRef(gate), node.substitute({}, key=None))
+    return Task(key, _second, TaskRef(gate), node.substitute(fresh, key=None))
 
 
 def _done(*_: Any) -> None:

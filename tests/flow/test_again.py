@@ -43,7 +43,7 @@ def test_same_pixels_of_new_tasks(made, scheduler):
 
 
 def test_they_wait(made):
-    whole, part, done = made
+    _, part, done = made
     ones = da.ones(3, chunks=3)
     copy = again({"part": part}, after(ones, done))["part"]
     assert copy.sum().compute(scheduler="sync") == part.compute(scheduler="sync").sum()

@@ -98,7 +98,7 @@ def test_fit_is_the_weighted_least_squares_solution(nx, passed):
     model = series_model(image, mask, passed)
     ticks = count * (nx + OVERHEAD)
     frequencies = np.arange(ticks // 2 + 1) / (ticks * 1e-5)
-    low, low_end, high, high_end = passed
+    low, low_end, _, high_end = passed
     gain = np.zeros(frequencies.size)
     gain[frequencies < low] = 1
     fall = (frequencies >= low) & (frequencies < low_end)
