@@ -26,7 +26,7 @@ from jwpipe.graph import handle_name, source_of
 from jwpipe.io.chunking import chunks_of
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.io.fitsrows import FitsRows
-from jwpipe.numerics.irs2 import FRAME_ROWS, LINES, Interleaving
+from jwpipe.numerics.irs2 import FRAME_ROWS, HALF, LINES, OUTPUTS, TICKS, Interleaving
 from jwpipe.numerics.stripes import runs
 from jwpipe.reference_reads import (
     BAD_REFERENCE,
@@ -42,12 +42,15 @@ from jwpipe.reference_reads import (
 from jwpipe.refs import References
 from jwpipe.stage1.refpix import RefpixParams
 from jwpipe.stage1.refpix_irs2 import correction, layout_of, refpix_irs2
+from jwpipe.step import AnyStep
 
 if TYPE_CHECKING:
     from jwpipe.pipeline import Planned
 
 UNSEEN = ("saturation", "ipc")
 """Steps that work on the pixels of the detector alone."""
+WAVES_ALIVE = 16
+"""Arrays of the size of a series' transform that the noise of a group takes, together with its frame."""
 AFTER = (
     "linearity",
     "dark_current",
@@ -65,6 +68,14 @@ AFTER = (
 def is_interleaved(exposure: xr.Dataset) -> bool:
     """Whether the frames of a ramp still hold the reference reads."""
     return "group" in exposure["sci"].dims and exposure.sizes["y"] == FRAME_ROWS
+
+
+def noise_bytes(exposure: xr.Dataset, steps: Sequence[AnyStep]) -> tuple[int, int]:
+    """Bytes that a task holds which finds the noise of a group, and of the kernels; 0 where there are none."""
+    if refpix_irs2 not in steps or not is_interleaved(exposure):
+        return 0, 0
+    waves = TICKS * HALF * np.dtype(np.complex64).itemsize
+    return WAVES_ALIVE * waves, 2 * (OUTPUTS - 1) * waves
 
 
 def reference_rows(layout: Interleaving) -> np.ndarray:

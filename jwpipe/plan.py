@@ -11,14 +11,20 @@ from typing import Any
 
 import dask
 import dask.array as da
-import numpy as np
 import xarray as xr
 
 from jwpipe import mosaic as image3
 from jwpipe.build import build, check, settings_of
 from jwpipe.chain import Bound, total_halo
-from jwpipe.chunks import row_blocks, strip_rows
+from jwpipe.chunks import (
+    INTEGRATION_BYTES,
+    SAMPLE_BYTES,
+    SCRATCH_BYTES,
+    integrations_at_once,
+    strip_rows,
+)
 from jwpipe.exposure import ExposureError, header
+from jwpipe.graph import Blocks
 from jwpipe.inputs import ExposureInput, MosaicInput, collect
 from jwpipe.io import open as open_exposure
 from jwpipe.io import product_name
@@ -26,14 +32,15 @@ from jwpipe.params import ParameterError
 from jwpipe.pipeline import Planned, Prepared, bind, prepare, reference_types
 from jwpipe.pipelines import PIPELINES
 from jwpipe.refs import MissingReferences, RefArray, References
-from jwpipe.refs.array import MappedPixels
+from jwpipe.refs.array import StandardFlags
+from jwpipe.refs.cache import CAPACITY
 from jwpipe.request import MOSAIC, Request
 from jwpipe.stage3.placement import TILE, tile_shape
 from jwpipe.stage3.tiles import BATCH
 from jwpipe.step import Params, Step
 
-STRIPS_ALIVE = 6
-"""Arrays of a strip's size that a chain of kernels holds at once: inputs, results and scratch."""
+FRAGMENTS = 1.25
+"""Memory that tasks take, over what they hold: gaps between arrays, and results on their way to the file (measured)."""
 
 LOADED_LATER = 128 << 20
 LOADED_FOR_MOSAICS = 256 << 20
@@ -223,10 +230,24 @@ def _changed(params: Params) -> dict[str, Any]:
 
 def _chunks(exposure: xr.Dataset) -> str:
     sizes = exposure["sci"].sizes
-    planes = sizes.get("integration", 1) * sizes.get("group", 1)
-    heights = row_blocks(sizes["y"], planes)
+    blocks = _blocks(exposure)
     shape = " x ".join(f"{size} {dim}" for dim, size in sizes.items())
-    return f"{shape} in {len(heights)} blocks of up to {max(heights)} rows"
+    number = len(blocks.heights) * len(blocks.widths)
+    wide = f" x {max(blocks.widths)} columns" if len(blocks.widths) > 1 else ""
+    return f"{shape} in {number} blocks of up to {max(blocks.heights)} rows{wide}"
+
+
+def _blocks(exposure: xr.Dataset) -> Blocks:
+    sizes = exposure["sci"].sizes
+    return Blocks.of(sizes["y"], sizes["x"], *_extent(exposure))
+
+
+def _extent(exposure: xr.Dataset) -> tuple[int, int]:
+    """Integrations and groups of what is worked on at a time: the longest segment."""
+    sizes = exposure["sci"].sizes
+    segments = exposure.attrs.get("segments") or ()
+    longest = max((each["integrations"] for each in segments), default=0)
+    return longest or sizes.get("integration", 1), sizes.get("group", 1)
 
 
 def _tiles(exposures: Sequence[xr.Dataset], shape: tuple[int, ...]) -> str:
@@ -273,32 +294,37 @@ def predicted_memory(prepared: Prepared, threads: int) -> int:
     keywords = header(prepared.exposure)
     running = [p for p in prepared.steps if p.runs and isinstance(p.step, Step)]
     bound = [bind(p, prepared.references, keywords) for p in running]
-    tasks = threads * task_bytes(prepared.exposure, bound)
+    tasks = int(threads * FRAGMENTS * task_bytes(prepared.exposure, bound))
     return _own_peak() + LOADED_LATER + tasks + cached_bytes(bound)
 
 
 def task_bytes(exposure: xr.Dataset, bound: Sequence[Bound]) -> int:
-    """Bytes that one task of a chain holds: its rows, their references, the strips and the results."""
-    sizes = exposure["sci"].sizes
-    planes = sizes.get("integration", 1) * sizes.get("group", 1)
-    rows = max(row_blocks(sizes["y"], planes)) + 2 * total_halo(bound)
-    pixels = rows * sizes["x"]
-    stored = planes * pixels * exposure["sci"].dtype.itemsize
-    references = sum(
-        int(np.prod(array.shape[:-2])) * pixels * array.dtype.itemsize for array in _arrays(bound)
+    """Bytes that one task of a chain holds: a strip and its references, what waits for the fit, and the results."""
+    blocks, (integrations, groups) = _blocks(exposure), _extent(exposure)
+    height, width, halo = max(blocks.heights), max(blocks.widths), 2 * total_halo(bound)
+    rows = min(height, strip_rows(integrations * groups, width))
+    columns = width + (halo if len(blocks.widths) > 1 else 0)
+    strip = (rows + halo) * columns
+    at_once = integrations_at_once(integrations, groups, strip)
+    cubes = sum(
+        prod(array.shape[:-2]) * strip * array.dtype.itemsize
+        for array in _arrays(bound)
+        if array.ndim > 2
     )
-    strips = STRIPS_ALIVE * strip_rows(planes, sizes["x"]) * planes * sizes["x"] * 4
-    results = 10 * sizes.get("integration", 1) * pixels * 4
-    return stored + references + strips + results
+    scratch = strip * at_once * groups * SCRATCH_BYTES + cubes
+    waiting = 0
+    if at_once < integrations:
+        waiting = strip * integrations * groups * SAMPLE_BYTES
+    kept = integrations * height * width * INTEGRATION_BYTES
+    planes = sum(array.ndim == 2 for array in _arrays(bound)) * height * width * 4
+    return max(scratch + kept // 2, waiting + kept) + planes
 
 
 def cached_bytes(bound: Sequence[Bound]) -> int:
-    """Bytes of prepared references that a process keeps for the next exposure."""
-    return sum(
-        int(np.prod(array.shape)) * array.dtype.itemsize
-        for array in _arrays(bound)
-        if isinstance(array.source, MappedPixels)
-    )
+    """Bytes of references that a process keeps for the next exposure."""
+    arrays = {array for array in _arrays(bound) if not isinstance(array.source, StandardFlags)}
+    whole = sum(prod(array.shape) * array.dtype.itemsize for array in arrays)
+    return min(whole, CAPACITY)
 
 
 def mosaic_bytes(exposures: int, threads: int, size: int) -> int:
