@@ -39,7 +39,7 @@ from jwpipe.reference_reads import (
     noise_tasks,
     on_rows,
 )
-from jwpipe.refs import References
+from jwpipe.refs import RefArray, References
 from jwpipe.stage1.refpix import RefpixParams
 from jwpipe.stage1.refpix_irs2 import correction, layout_of, refpix_irs2
 from jwpipe.step import AnyStep
@@ -143,7 +143,7 @@ def run_parts(
     Raises
     ------
     ExposureError
-        For steps that cannot work on interleaved frames.
+        For steps that cannot work on interleaved frames, and references of pixels alone.
     """
     layout = layout_of(header(exposure))
     cut = next((each for each in running if each.step is refpix_irs2), None)
@@ -190,9 +190,20 @@ class _PixelView:
     def __call__(self, planned: Planned, bound: Bound) -> Bound:
         if planned.step is refpix_irs2:
             return replace(bound, given=self._noise(planned))
-        if planned.step.name not in UNSEEN:
+        if planned.step.name not in UNSEEN and self.noise is None:
+            self._check(planned, bound)
             self.before.append(bound)
         return on_rows(bound, self.layout.science_rows())
+
+    def _check(self, planned: Planned, bound: Bound) -> None:
+        """Refuse references of the pixels alone where reference reads are worked on as well."""
+        for array in bound.references:
+            if isinstance(array, RefArray) and array.shape[-2] != FRAME_ROWS:
+                raise ExposureError(
+                    f"{header(self.exposure).filename}: {planned.step.name}: a reference of {array.shape[-2]} rows "
+                    f"found, {FRAME_ROWS} expected; give the reference of the readout pattern "
+                    f"{header(self.exposure).get('READPATT')}"
+                )
 
     def _noise(self, planned: Planned) -> Given:
         assert isinstance(planned.params, RefpixParams)

@@ -117,3 +117,15 @@ def test_steps_after_refpix_refuse_interleaved_frames(exposure):
     kept = Planned(refpix_irs2, RefpixParams(preserve_irs2_refpix=True), "")
     with pytest.raises(ExposureError, match=r"linearity: .*preserve_irs2_refpix"):
         run_parts(exposure, [kept, *planned], References({}, {}), run)
+
+
+def test_references_must_have_the_reads(exposure, tmp_path):
+    path = tmp_path / "jwst_nirspec_superbias.fits"
+    head = fits.PrimaryHDU()
+    head.header.update(REFTYPE="SUPERBIAS", INSTRUME="NIRSPEC", TELESCOP="JWST", READPATT="NRS")
+    head.header.update(SUBSTRT1=1, SUBSTRT2=1, SUBSIZE1=2048, SUBSIZE2=2048)
+    bias = fits.ImageHDU(np.zeros((2048, 2048), np.float32), name="SCI")
+    flags = fits.ImageHDU(np.zeros((2048, 2048), np.uint32), name="DQ")
+    fits.HDUList([head, bias, flags]).writeto(path)
+    with pytest.raises(ExposureError, match=r"a\.fits: superbias: .*2048 rows.*3200.*NRSIRS2"):
+        jwpipe.run_step("superbias", exposure, overrides={"superbias": path})
