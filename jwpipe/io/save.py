@@ -14,6 +14,7 @@ from jwpipe.io.lengths import cut_to_lengths
 from jwpipe.io.names import product_name
 from jwpipe.io.persistence_file import STATE_PRODUCT, prepare_state
 from jwpipe.io.product import Pending, store, unwritable
+from jwpipe.io.waves_file import WAVES_PRODUCT, prepare_waves
 
 Format = Literal["fits", "zarr"]
 
@@ -51,6 +52,8 @@ def prepare(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") 
         raise unwritable(target, error) from error
     if state:
         return prepare_state(exposure, target)
+    if exposure.attrs.get("product") == WAVES_PRODUCT:
+        return prepare_waves(exposure, target)
     if format == "zarr":
         from jwpipe.io.zarr import prepare_zarr
 

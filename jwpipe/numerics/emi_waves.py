@@ -53,7 +53,7 @@ def subtract_waves(
     periods: np.ndarray,
     steps: np.ndarray,
 ) -> np.ndarray:
-    """``sci`` (i, g, y, x) less the sum of waves.
+    """``sci`` (i, g, y, x) less waves, one after the other.
 
     ``pieces`` (n, 4) of all waves lie one after the other, those of each up to its entry of ``ends``; ``amplitudes``
     and ``phases`` are (wave, i), ``steps`` in phase from group to group.
@@ -77,26 +77,26 @@ def subtract_waves(
                 start[wave, k] = (times[k] / periods[wave]) % 1
         for i in range(integrations):
             for g in range(groups):
-                level[:count] = 0.0
-                begin = 0
+                row, begin = corrected[i, g, y], 0
+                row[:] = sci[i, g, y]
                 for wave in range(periods.size):
                     shift = (steps[wave] * g + phases[wave, i]) % 1
                     own = pieces[begin : ends[wave]]
-                    _add_wave(own, start[wave, :count], shift, amplitudes[wave, i], level)
+                    _levels(own, start[wave, :count], shift, amplitudes[wave, i], level)
+                    for x in range(columns):
+                        row[x] -= level[at[x]]
                     begin = ends[wave]
-                for x in range(columns):
-                    corrected[i, g, y, x] = sci[i, g, y, x] - level[at[x]]
     return corrected
 
 
 @kernel
-def _add_wave(
+def _levels(
     pieces: np.ndarray, start: np.ndarray, shift: float, amplitude: float, level: np.ndarray
 ) -> None:
     for k in range(start.size):
         phase = start[k] + shift
         phase = phase - 1.0 if phase >= 1.0 else phase
-        level[k] += amplitude * wave_at(pieces, phase)
+        level[k] = amplitude * wave_at(pieces, phase)
 
 
 @kernel

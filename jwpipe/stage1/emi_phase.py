@@ -31,7 +31,7 @@ CYCLES = 3
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A wave found in an exposure: ``values`` clock by clock over one period.
+    """A wave found in an exposure: ``values`` clock by clock over one period, and in ``bins`` of phase as measured.
 
     ``frame`` and ``integration`` are the clocks from a frame or integration to the next.
     """
@@ -40,6 +40,7 @@ class Table:
     frame: float
     integration: float
     values: np.ndarray
+    bins: np.ndarray
 
     def subtracted(self, sci: np.ndarray, clock: np.ndarray, first: int = 0) -> np.ndarray:
         """Ramps (i, g, y, x) of the integrations from ``first`` on, less the wave; ``clock`` (y, x)."""
@@ -169,14 +170,34 @@ def _find(readout: Readout, wave: Wave, search: Search, found: Any, merged: Any)
     residuals -= np.median(residuals, axis=(2, 3), keepdims=True)
     bins = binned_wave(readout, wave, search, residuals)
     table = wave_table(bins, wave, scale=search.scale_reference)
-    return (*found, Table(wave.frequency, readout.frame, readout.integration, table))
+    return (*found, Table(wave.frequency, readout.frame, readout.integration, table, bins))
+
+
+def measured(
+    sci: np.ndarray, readout: Readout, waves: Sequence[Wave], search: Search
+) -> np.ndarray:
+    """Each wave in bins of phase (wave, bin), found in integrations ``sci`` (i, g, y, x); NaN after its last bin."""
+    clock = readout.clocks(delayed=True).read()
+    found: Any = ()
+    for wave in waves:
+        parts = _residuals(found, sci, np.empty(0), clock)
+        found = _find(readout, wave, search, found, parts)
+    rows = np.full((len(waves), max(bin_count(wave, search) for wave in waves)), np.nan)
+    for row, table in zip(rows, found, strict=True):
+        row[: table.bins.size] = table.bins
+    return rows
+
+
+def bin_count(wave: Wave, search: Search) -> int:
+    """Bins of phase of a wave."""
+    number = int(period_clocks(wave.frequency) / 2.0) if search.nbins is None else search.nbins
+    return MANY_BINS if number > MOST_BINS else number
 
 
 def binned_wave(readout: Readout, wave: Wave, search: Search, residuals: np.ndarray) -> np.ndarray:
     """The wave in bins of phase, less its median; ``residuals`` (i, g, y, x / 4) without their medians."""
     period = period_clocks(wave.frequency)
-    number = int(period / 2.0) if search.nbins is None else search.nbins
-    number = MANY_BINS if number > MOST_BINS else number
+    number = bin_count(wave, search)
     clock = np.ascontiguousarray(readout.clocks(delayed=True).read()[:, ::OUTPUTS])
     order, ends = sorted_by_phase(
         clock, period, readout.frame, readout.integration, residuals, number

@@ -5,15 +5,28 @@ Two algorithms. *joint* fits wave and straight ramps together (``emi_fit.py``) a
 the exposure to find few numbers, which then give each pixel its correction.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
+import dask.array as da
 import numpy as np
+import xarray as xr
+from dask import delayed
 from pydantic import Field
 
-from jwpipe.exposure import ExposureError, Header
+from jwpipe.exposure import Header, header
+from jwpipe.io.waves_file import WAVES_PRODUCT, Waves
 from jwpipe.refs import References
 from jwpipe.stage1.emi_fit import Fit, Wave, rounds_of_fits, subtracted
-from jwpipe.stage1.emi_phase import Search, rounds_of_tables, subtracted_tables
+from jwpipe.stage1.emi_phase import (
+    Search,
+    bin_count,
+    integrations_to_phase,
+    measured,
+    rounds_of_tables,
+    subtracted_tables,
+)
 from jwpipe.stage1.emi_readout import FULL_ROWS, Readout
 from jwpipe.step import Params, Step, Survey
 
@@ -76,8 +89,7 @@ class EmiCorrParams(Params):
     )
     save_intermediate_results: bool = Field(
         False,
-        description="write the waves found for onthefly_corr_freq as a reference file; not available yet, "
-        "True is refused for such frequencies",
+        description="write the waves found for onthefly_corr_freq as a reference file (_emi_ref_waves.asdf)",
     )
     skip: bool = Field(True, description="leave the step out")
 
@@ -173,26 +185,55 @@ def _is_joint(params: EmiCorrParams) -> bool:
     return params.algorithm == "joint" and params.onthefly_corr_freq is None
 
 
+def _search(params: EmiCorrParams) -> Search:
+    return Search(params.nints_to_phase, params.use_n_cycles, params.nbins, params.scale_reference)
+
+
 def _survey(references: References, header: Header, params: EmiCorrParams) -> Survey:
     readout = readout_of(references, header, params)
     waves = waves_of(references, header, params)
     if _is_joint(params):
         rounds = rounds_of_fits(readout, waves, params.fit_ints_separately)
     else:
-        search = Search(
-            params.nints_to_phase, params.use_n_cycles, params.nbins, params.scale_reference
-        )
-        rounds = rounds_of_tables(readout, waves, search)
+        rounds = rounds_of_tables(readout, waves, _search(params))
     return Survey(("sci", "pixeldq"), rounds, _prepare(references, header, params))
 
 
 def _prepare(references: References, header: Header, params: EmiCorrParams) -> tuple[Any, ...]:
-    if params.save_intermediate_results and params.onthefly_corr_freq is not None:
-        raise ExposureError(
-            f"{header.filename}: emicorr: save_intermediate_results=True is not available; leave it at its default"
-        )
     readout = readout_of(references, header, params)
     return (readout.clocks(delayed=not _is_joint(params)),)
+
+
+def _further(params: EmiCorrParams) -> Callable[..., dict[str, xr.Dataset]] | None:
+    wanted = params.save_intermediate_results and params.onthefly_corr_freq is not None
+    return partial(_waves_found, params) if wanted else None
+
+
+def _waves_found(
+    params: EmiCorrParams, exposure: xr.Dataset, references: References
+) -> dict[str, xr.Dataset]:
+    """The waves found on the fly, as a reference file for exposures read out alike."""
+    keywords = header(exposure)
+    readout, search = readout_of(references, keywords, params), _search(params)
+    waves = waves_of(references, keywords, params)
+    first = slice(integrations_to_phase(readout, waves[0], search))
+    ramps = da.asarray(exposure["sci"].data)[first].astype(np.float32)
+    shape = len(waves), max(bin_count(wave, search) for wave in waves)
+    found = delayed(measured)(ramps, readout, waves, search)
+    case = str(keywords["SUBARRAY"])
+    names = [repr(wave.frequency) for wave in waves]
+    speed = _speed(keywords)
+    waves_file = Waves(
+        tuple(wave.frequency for wave in waves),
+        tuple(bin_count(wave, search) for wave in waves),
+        f"FULL_{speed}" if case == "FULL" else case,
+        readout.row,
+        readout.reset,
+        {speed: names if speed == "FAST" else {str(keywords["DETECTOR"]): names}},
+    )
+    values = da.from_delayed(found, shape, np.float64)
+    attrs = {**exposure.attrs, "product": WAVES_PRODUCT, "waves": waves_file}
+    return {WAVES_PRODUCT: xr.Dataset({"sci": (("wave", "bin"), values)}, attrs=attrs)}
 
 
 def _applies(header: Header, params: EmiCorrParams) -> str:
@@ -236,4 +277,5 @@ emicorr = Step(
     survey=_survey,
     apart=True,
     numbered=True,
+    further=_further,
 )

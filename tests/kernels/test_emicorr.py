@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 from astropy.stats import sigma_clipped_stats
 
-from jwpipe.exposure import ExposureError, Header
+from jwpipe.exposure import Header
+from jwpipe.io import save
 from jwpipe.numerics.emi_waves import (
     period_clocks,
     phase_sums,
@@ -31,7 +32,7 @@ from jwpipe.stage1.emi_phase import (
     sorted_by_phase,
 )
 from jwpipe.stage1.emi_readout import Readout
-from jwpipe.stage1.emicorr import EmiCorrParams, emicorr
+from jwpipe.stage1.emicorr import EmiCorrParams, emicorr, waves_of
 
 FREQUENCY = 218.52055
 OTHER = 10.039216
@@ -394,11 +395,37 @@ def test_off_by_default_and_left_out_where_it_cannot_work(reference):
     assert emicorr.unsuitable(references, unknown, on_the_fly) == ""
     assert emicorr.supplied(on_the_fly) == {"emicorr": "N/A"}
     assert emicorr.supplied(EmiCorrParams(user_supplied_reffile="a.asdf")) == {"emicorr": "a.asdf"}
-    saving = EmiCorrParams(onthefly_corr_freq=(FREQUENCY,), save_intermediate_results=True)
-    with pytest.raises(ExposureError, match="emicorr: save_intermediate_results"):
-        emicorr.prepare(references, Header({"primary": header(readout())}), saving)
     absent = References.from_files({"emicorr": "N/A"})
     assert "N/A" in emicorr.unsuitable(absent, unknown, params)
+
+
+def test_waves_found_on_the_fly_are_saved_as_a_reference(tmp_path):
+    how = readout(integrations=2)
+    saving = EmiCorrParams(onthefly_corr_freq=(FREQUENCY,), save_intermediate_results=True)
+    assert emicorr.further(EmiCorrParams(save_intermediate_results=True)) is None
+    ramps = (1000 + 5 * tone(times(how) / period_clocks(FREQUENCY))).astype(np.float32)
+    attrs = {"primary": header(how), "filename": "one_uncal.fits"}
+    variables = {"sci": (("integration", "group", "y", "x"), da.from_array(ramps))}
+    exposure = xr.Dataset(variables, attrs=attrs)
+    (product,) = emicorr.further(saving)(
+        exposure, References.from_files({"emicorr": None})
+    ).values()
+    path = save(product, tmp_path)
+    assert path.name == "one_emi_ref_waves.asdf"
+    with asdf.open(path, lazy_load=False, memmap=False) as file:
+        (wave,) = file["frequencies"].values()
+        found = np.array(wave["phase_amplitudes"])
+    assert wave["frequency"] == FREQUENCY
+    # 457.6 clocks make 228 bins of two; lines through twelve groups take a part of the wave.
+    expected = 5 * tone((np.arange(228) + 0.5) / 228)
+    assert np.corrcoef(found, expected)[0, 1] > 0.97
+    assert np.polyfit(expected, found, 1)[0] == pytest.approx(1.0, abs=0.2)
+    # The file serves as a reference for the same readout.
+    again = References.from_files({"emicorr": path})
+    words = Header({"primary": header(how)})
+    assert emicorr.unsuitable(again, words, EmiCorrParams()) == ""
+    (read,) = waves_of(again, words, EmiCorrParams())
+    np.testing.assert_array_equal(read.samples, found)
 
 
 def test_slow_readouts_are_listed_by_detector(reference):

@@ -100,7 +100,14 @@ CASES = {
         interference,
     ),
     "on the fly": Case(
-        {"emicorr": {"skip": False, "onthefly_corr_freq": [FREQUENCIES["Hz218a"]]}}, interference
+        {
+            "emicorr": {
+                "skip": False,
+                "onthefly_corr_freq": [FREQUENCIES["Hz218a"]],
+                "save_intermediate_results": True,
+            }
+        },
+        interference,
     ),
     "showers": Case({"jump": {"find_showers": True}}, shower),
     "showers, other rules": Case(
@@ -247,6 +254,18 @@ def test_options(results, name: str, suffix: str):
     (product,) = theirs.glob(f"*_{suffix}.fits")
     tolerance = ROUNDED if "emicorr" in CASES[name].steps else RATE
     assert_same_image(ours / product.name, product, tolerance)
+
+
+@pytest.mark.peer
+def test_waves_found_on_the_fly(results):
+    ours, theirs = results["on the fly"]
+    (product,) = theirs.glob("*_emi_ref_waves.asdf")
+    found, expected = (asdf.open(folder / product.name)["frequencies"] for folder in (ours, theirs))
+    assert list(found) == list(expected)
+    for name, wave in expected.items():
+        assert found[name]["frequency"] == wave["frequency"]
+        values = np.array(wave["phase_amplitudes"])
+        np.testing.assert_allclose(found[name]["phase_amplitudes"], values, atol=1e-4)
 
 
 def tiled(path: Path, folder: Path) -> Path:
