@@ -13,14 +13,23 @@ from astropy.io import fits
 from jwpipe import simulate
 from jwpipe.simulate import INSTRUMENTS, Observation, Scene
 
-CROWDED = Scene(star_density=1.5, star_magnitudes=(18.5, 23.0), separation=0.4, background=0.6)
-# A column of the sky's light that MIRI sees, and brighter stars.
+# Some of the stars saturate.
+CROWDED = Scene(
+    star_density=1.5,
+    star_magnitudes=(18.5, 23.0),
+    bright_density=0.05,
+    bright_magnitudes=(15.2, 17.0),
+    separation=0.4,
+    background=0.6,
+)
+# The sky and the stars are brighter for MIRI.
 WARM = Scene(star_density=1.0, star_magnitudes=(14.0, 17.0), separation=0.5, background=12.0)
 SUBARRAYS_DRIFT = {"amplifier_drift": 0.0, "odd_even_drift": 0.0}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "NIRISS": {"detectors": ("NIS",), "subarray": "SUB128", "readpatt": "NIS", "ngroups": 8, "nints": 2,
-               "filter": "F200W", "scene": CROWDED, "knobs": {"cosmic_ray_rate": 150.0, "ipc": 0.004}},
+               "filter": "F200W", "scene": CROWDED,
+               "knobs": {"cosmic_ray_rate": 150.0, "ipc": 0.004, "inverse_linearity": True}},
     "NIRSpec": {"detectors": ("NRS1",), "subarray": "SUBS200A1", "readpatt": "NRSRAPID", "ngroups": 7, "nints": 1,
                 "filter": "F100LP", "knobs": {"cosmic_ray_rate": 40.0, "one_over_f": 1.0}},
     "NIRSpec 2": {"detectors": ("NRS2",), "subarray": "SUB512", "readpatt": "NRS", "ngroups": 6, "nints": 2,

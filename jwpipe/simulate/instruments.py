@@ -147,7 +147,9 @@ class Instrument:
     amplifier takes from group to group; ``one_over_f`` is the rms of the 1/f noise in one frame; ``reset_noise`` the
     scatter of the pedestal from integration to integration; ``reset_anomaly`` what the reset leaves in the first
     frame; ``cosmic_ray_rate`` counts hits on 1 cm^2 in 1 s, ``snowball_rate`` those that saturate a disc of pixels
-    and ``shower_rate`` those that light a wide ellipse faintly.
+    and ``shower_rate`` those that light a wide ellipse faintly. Of the references: few pixels are not known
+    (``odd_reference_fraction``), and nonlinearity may come with its inverse, for frames averaged into groups
+    (``inverse_linearity``).
 
     Of MIRI alone: the reset's anomaly comes down in ``reset_groups`` groups and is smaller after the first
     integration; ``first_frame`` and ``last_frame`` are DN on top of these frames; ``decay`` DN come down in the first
@@ -169,6 +171,7 @@ class Instrument:
     hot_fraction: float = 1e-3
     dead_fraction: float = 5e-4
     odd_reference_fraction: float = 1e-4
+    inverse_linearity: bool = False
     ipc: float = 0.0
     cosmic_ray_rate: float = 5.0
     snowball_rate: float = 0.004

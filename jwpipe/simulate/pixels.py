@@ -49,6 +49,13 @@ class Pixels:
         ones = np.ones_like(self.curvature)
         return np.stack([0 * ones, ones, *(c * self.curvature for c in NONLINEARITY)])
 
+    def inverse_coefficients(self) -> np.ndarray:
+        """The polynomial (5, ny, nx) float32 back from linear to measured counts: the series' reversion."""
+        a2, a3, a4 = (factor * self.curvature.astype(np.float64) for factor in NONLINEARITY)
+        ones = np.ones_like(a2)
+        reverted = [0 * ones, ones, -a2, 2 * a2**2 - a3, -5 * a2**3 + 5 * a2 * a3 - a4]
+        return np.stack(reverted).astype(np.float32)
+
 
 class _Fields:
     """Random maps of one detector, cut to a subarray."""

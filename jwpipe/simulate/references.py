@@ -90,8 +90,10 @@ def _linearity(kit: Kit, true: Pixels) -> Path:
     coefficients = true.coefficients()
     coefficients[:, odd] = np.nan
     head = fitsfile.primary(kit.keywords("linearity", "LinearityModel", kit.place()))
-    marks = fitsfile.flags(dq, ("DO_NOT_USE", "NO_LIN_CORR"))
-    parts = [fitsfile.image("COEFFS", coefficients.astype(np.float32)), *marks]
+    parts = [fitsfile.image("COEFFS", coefficients.astype(np.float32))]
+    if kit.camera.instrument.inverse_linearity:
+        parts.append(fitsfile.image("INV_COEFFS", true.inverse_coefficients()))
+    parts += fitsfile.flags(dq, ("DO_NOT_USE", "NO_LIN_CORR"))
     return fitsfile.write(kit.path("linearity"), [head, *parts])
 
 
