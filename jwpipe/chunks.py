@@ -25,7 +25,7 @@ MIN_ROWS = 16
 WORTH_SHARING = 4096
 SHARES = 4
 # Where groups are many a strip must still be tall beside its halo, though it leaves the cache then.
-STRIP_BYTES = 16 << 20
+STRIP_BYTES = 8 << 20
 MIN_STRIP_ROWS = 8
 MAX_STRIP_ROWS = 64
 

@@ -206,8 +206,8 @@ class _Gathering:
 
     def _border(
         self, bound: Bound, earlier: Sequence[Any], name: str
-    ) -> tuple[dict[Any, Any], list[Any]]:
-        """The tasks on the frame's edges, integrations in so many pieces as memory asks for; the keys of all."""
+    ) -> tuple[dict[Any, Any], Any]:
+        """The tasks on the frame's edges, integrations in as many pieces as memory asks for; what stands for all."""
         assert bound.step.border is not None
         layer: dict[Any, Any] = {}
         runs, names, pieces = self._runs(bound), bound.step.border.sides, []
@@ -227,7 +227,11 @@ class _Gathering:
                 sides = keys
             pieces.append((f"edges-{bound.step.name}-{name}", k))
             layer[pieces[-1]] = (partial(_reduced, bound, run, names), *sides)
-        return layer, pieces
+        if len(pieces) == 1:
+            return layer, pieces
+        # One name for all pieces: graphs of many blocks stay small.
+        together = (f"levels-{bound.step.name}-{name}", 0)
+        return layer | {together: (list, pieces)}, together
 
     def _runs(self, bound: Bound) -> list[slice]:
         """The integrations whose edges are reduced together."""
