@@ -291,10 +291,17 @@ def without_void_jumps(groupdq: np.ndarray) -> np.ndarray:
 
 
 def clear_flagged_planes(flags: np.ndarray) -> None:
-    """Take the jumps back where all pixels of a group jump: the light changed, not the detector."""
+    """Take the jumps back where all pixels of a group jump: the light changed, not the detector.
+
+    What is true of a frame is true of each of its strips, which are looked at one by one. The other way round it is
+    not: where a group is of no use but to a few pixels (the first ones of MIRI, but to bright pixels), all of these
+    may be struck in one strip. They keep their flags, since most pixels of a strip must jump.
+    """
     for i, g in np.argwhere(whole_planes(*read_only(flags), JUMP | DO_NOT_USE)):
         plane = flags[i, g]
-        plane[plane == JUMP] = 0
+        jumped = plane == JUMP
+        if 2 * np.count_nonzero(jumped) >= plane.size:
+            plane[jumped] = 0
 
 
 def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:

@@ -191,6 +191,75 @@ def test_a_group_in_which_all_pixels_jump_is_no_jump():
     assert not run(sci)[0].any()
 
 
+def test_a_group_that_few_pixels_can_use_keeps_its_jumps():
+    sci = np.zeros((120, 3, 2, 2))
+    sci[:, 1:] = np.where(np.arange(120) % 2, 1.0, -1.0)[:, np.newaxis, np.newaxis, np.newaxis]
+    sci[7, 2] += 50
+    groupdq = np.zeros(sci.shape, np.uint8)
+    groupdq[:, 2, :, 1] = groupdq[:, 2, 1, 0] = DO_NOT_USE
+    flags, _ = run(sci, groupdq)
+    assert flags[7, 2].tolist() == [[JUMP, DO_NOT_USE], [DO_NOT_USE, DO_NOT_USE]]
+
+
+def test_the_first_and_the_last_difference():
+    # 500 among 10: median 10, sigma sqrt(35); the first group that can be flagged is the second.
+    for place in (0, 4):
+        steps = [10.0] * 5
+        steps[place] = 500
+        flags, _ = run(ramp(*steps))
+        assert np.flatnonzero(flags).tolist() == [place + 1]
+
+
+def test_neighbours_at_the_edges_of_the_frame():
+    hit = ramp(10, 10, 10, 10 + 50 * np.sqrt(35), 10)
+    for y, x, neighbours in ((0, 0, [(0, 1), (1, 0)]), (4, 6, [(3, 6), (4, 5)])):
+        sci = np.tile(10.0 * np.arange(6).reshape(1, 6, 1, 1), (1, 1, 5, 7))
+        sci[:, :, y, x] = hit[:, :, 0, 0]
+        flags, _ = run(sci, neighbours=(10.0, 1000.0))
+        assert sorted(zip(*np.nonzero(flags[0, 4]), strict=True)) == sorted([(y, x), *neighbours])
+
+
+def test_neighbours_over_the_border_of_a_strip():
+    # The hit lies in the first row beyond a strip of three rows, in its halo: its neighbour is flagged in the strip.
+    sci = frame(ramp(10, 10, 10, 10 + 50 * np.sqrt(35), 10), ny=5)
+    sci = np.roll(sci, 1, axis=2)
+    strip, _ = run(sci[:, :, :4], neighbours=(10.0, 1000.0))
+    assert list(zip(*np.nonzero(strip[0, 4, :3]), strict=True)) == [(2, 3)]
+
+
+def test_orphan_groups():
+    # Groups with unusable ones on both sides have no difference: nothing is told of them.
+    groupdq = np.array([0, DO_NOT_USE, 0, DO_NOT_USE, 0, 0, 0, 0], np.uint8).reshape(1, 8, 1, 1)
+    flags, _ = run(ramp(10, 10, 9000, 10, 10, 10, 500), groupdq)
+    assert np.flatnonzero(flags & JUMP).tolist() == [7]
+
+
+def test_all_saturated():
+    groupdq = np.full((1, 6, 1, 1), SATURATED, np.uint8)
+    flags, _ = run(ramp(10, 10, 900, 10, 10), groupdq)
+    np.testing.assert_array_equal(flags, groupdq)
+
+
+def test_hits_by_their_size():
+    """How many of 6000 hits each are found: few at 2 sigma, half at the threshold of 4, all but none at 7."""
+    rng = np.random.default_rng(5)
+    found = {}
+    for sigmas in (2, 4, 7):
+        steps = rng.poisson(50.0, (1, 9, 60, 100)) + 0.0
+        sigma = np.sqrt(50 + 2 * 4.0**2)
+        steps[0, 5] += sigmas * sigma
+        sci = np.cumsum(np.concatenate([np.zeros((1, 1, 60, 100)), steps], axis=1), axis=1)
+        sci += rng.normal(0, 4.0, sci.shape)
+        # Noise of a pair of frames, as the reference has it.
+        flags, _ = run(sci, readnoise=np.sqrt(2) * 4.0)
+        found[sigmas] = (flags[0, 6] & JUMP > 0).mean()
+        # Beyond 4 sigma lie 6e-5 of normal differences; photons and the scatter of the median add to it.
+        assert (flags[0, :5] & JUMP > 0).mean() < 1e-3
+    assert found[2] < 0.06
+    assert 0.35 < found[4] < 0.6
+    assert found[7] > 0.98
+
+
 def cube(seed, integrations, groups, ny=24, nx=32):
     """Random ramps with hits, saturation, unusable groups and NaN."""
     rng = np.random.default_rng(seed)
