@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +33,7 @@ class Scratch:
         self._row_bytes = plane[:1].nbytes
         try:
             self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+            weakref.finalize(self, self._file.close)
             view = memoryview(np.ascontiguousarray(plane).reshape(-1).view(np.uint8).data)
             while view:
                 view = view[self._file.write(view) :]
