@@ -43,8 +43,9 @@ def again(
     for array in arrays.values():
         name = _name(array, token)
         keys = flatten(array.__dask_keys__())
-        layers[name] = {(name, *key[1:]): Alias((name, *key[1:]), fresh[key]) for key in keys}
-        links[name] = {rest}
+        pairs = [((name, *key[1:]), fresh.get(key, key)) for key in keys]
+        layers[name] = {key: Alias(key, target) for key, target in pairs}
+        links[name] = {rest, *links[rest]}
     whole = HighLevelGraph(layers, links)
     return {
         label: da.Array(whole, _name(array, token), array.chunks, meta=array._meta)
