@@ -375,3 +375,14 @@ def test_mean_levels_of_both_ends_odd_and_even_apart():
     np.testing.assert_allclose(found, 16, atol=0.05)
     flags[:] = Pixel.DO_NOT_USE
     np.testing.assert_array_equal(Correction(layout, None, (), params).levels(2, edges, flags), 0)
+
+
+def test_a_single_group_shows_no_noise():
+    # Less its own mean it is nothing.
+    layout = LAYOUTS[0]
+    reads = frame_of(layout, lambda output, tick, line: 3.0 + output + 0 * (tick + line))
+    rng = np.random.default_rng(1)
+    beta = rng.normal(size=(TICKS, LINES // 2 + 1))
+    for noise in shared_noise(reads, reads, kernels(alpha=1, beta=beta), layout)[1:]:
+        assert (noise.intercept, noise.slope) == (0.0, 0.0)
+        assert not noise.plane.any()
