@@ -64,6 +64,20 @@ def test_reference_pixels_are_taken_off_their_own_kind():
     np.testing.assert_array_equal(sci, before)
 
 
+def test_each_superstripe_counts_by_its_own_flags():
+    """Two frames of one row and a stripe; in the second one's row the odd columns are bad, so it has no level."""
+    sci = np.full((1, 1, 12, 4), 100.0, np.float32)
+    pixeldq = np.zeros((12, 4), np.uint32)
+    pixeldq[[0, 6]] = REFERENCE
+    sci[..., 0, :], sci[..., 6, :] = 10.0, 30.0
+    pixeldq[6, 1::2] |= Pixel.DO_NOT_USE
+    where = labels((0, 12), (0, 4))
+    found = levels_of((), samples_of((), sci, pixeldq, where), **ALL)
+    corrected = subtract_levels(sci, None, where, found)[0][0, 0]
+    np.testing.assert_array_equal(corrected[1], 90.0)
+    np.testing.assert_array_equal(corrected[7], 100.0)
+
+
 def test_where_odd_or_even_columns_have_no_reference_pixel_nothing_is_taken_off():
     sci = np.full((1, 1, 1, 4), 7.0, np.float32)
     pixeldq = np.array([[REFERENCE, 0, REFERENCE, 0]], np.uint32)

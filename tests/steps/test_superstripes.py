@@ -86,7 +86,8 @@ def test_superstripes_make_the_field():
     np.testing.assert_array_equal(whole["sci"].values[1, 4, :, 9], 10000 + start + np.arange(64))
     np.testing.assert_array_equal(whole["groupdq"].values, 1)
     words = header(whole)
-    assert (words["SUBSTRT2"], words["SUBSIZE2"], words["NINTS"], words["NGROUPS"]) == (start + 1, 64, 2, 5)  # fmt: skip
+    expected = {"SUBSTRT2": start + 1, "SUBSIZE2": 64, "NINTS": 2, "NGROUPS": 5}
+    assert {key: words[key] for key in expected} == expected
     assert "MSTR_RD1" not in words
     assert words.read_times == ()
     assert dict(assembled_header(header(stacked))).get("SUBSIZE2") == 64
@@ -115,13 +116,15 @@ def test_stripes_read_again_are_further_groups():
 
 
 def test_times_are_those_of_whole_integrations():
-    names = ["integration_number"] + [f"int_{b}_{c}" for c in ("MJD_UTC", "BJD_TDB") for b in ("start", "mid", "end")]  # fmt: skip
-    rows = np.zeros(16, [(name, "f8" if "int_" in name else "i4") for name in names])
-    for number, name in enumerate(names[1:]):
+    clocks, bounds = ("MJD_UTC", "BJD_TDB"), ("start", "mid", "end")
+    names = [f"int_{bound}_{clock}" for clock in clocks for bound in bounds]
+    columns = [("integration_number", "i4"), *((name, "f8") for name in names)]
+    rows = np.zeros(16, columns)
+    for number, name in enumerate(names):
         rows[name] = np.arange(16) * 10.0 + number % 3
     words = Header({"primary": SUPERSTRIPES.header | {"INTSTART": 9}})
     tables = with_stripe_times({"INT_TIMES": rows, "GROUP": rows}, words, SUPERSTRIPES.stripes)
-    # Superstripes 1 to 8 last from 0 to 72, their middle is 36; integrations 9 to 24 are the second and third whole ones.
+    # The first eight last from 0 to 72, their middle is 36; 9 to 24 are the second and third whole integration.
     whole = tables["INT_TIMES"]
     assert list(whole["integration_number"]) == [2, 3]
     assert [whole[f"int_{b}_MJD_UTC"][0] for b in ("start", "mid", "end")] == [0.0, 36.0, 72.0]
@@ -141,7 +144,8 @@ def gain(folder, case, rows=2048, start=1):
     plane = (start - 1 + np.arange(rows))[:, None] + 0.001 * np.arange(across)
     values = plane.T if along_x else plane
     slow = 3 - fast
-    words = {f"SUBSTRT{fast}": first, f"SUBSIZE{fast}": across, f"SUBSTRT{slow}": start, f"SUBSIZE{slow}": rows}  # fmt: skip
+    words = {f"SUBSTRT{fast}": first, f"SUBSIZE{fast}": across}
+    words |= {f"SUBSTRT{slow}": start, f"SUBSIZE{slow}": rows}
     pixels = np.ascontiguousarray(values, np.float32)
     return write(folder / "gain.fits", "GAIN", image(pixels), **words)
 
