@@ -139,6 +139,40 @@ def test_segments_of_one_group_give_way_to_longer_ones():
     np.testing.assert_allclose(lone["var_rnoise"], longer["var_rnoise"], rtol=1e-6)
 
 
+def test_five_groups():
+    # 60 DN of rise: S = 120 / sqrt(128 + 120) = 7.6, weights |k - 2|^0.4 / 2^0.4: 1, 0.758, 0, 0.758, 1.
+    values = np.array([0, 20, 26, 48, 60.0])
+    weight = (np.array([2, 1, 0, 1, 2]) / 2) ** 0.4
+    slope = np.sum(weight * (np.arange(5) - 2) * values) / np.sum(weight * (np.arange(5) - 2) ** 2)
+    rate, _ = fit(values.reshape(1, 5, 1, 1))
+    # Differences 20 6 22 12, median 16.
+    expected = (slope / TIME, 1.6 / (TIME * GAIN * 4), read_variance(5))
+    found = tuple(rate[name][0, 0] for name in ("slope", "var_poisson", "var_rnoise"))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_jumps_at_the_ends():
+    # Into the second group: the first stands alone and is dropped, the others are a whole.
+    first, _ = fit(ramp(0, 900, 910, 920, 930), flags(0, JUMP, 0, 0, 0))
+    # Into the last: it belongs to no segment.
+    last, _ = fit(ramp(0, 10, 20, 30, 900), flags(0, 0, 0, 0, JUMP))
+    whole, _ = fit(ramp(0, 10, 20, 30))
+    for results in (first, last):
+        assert results["dq"][0, 0] == JUMP
+        for name in ("slope", "err", "var_poisson", "var_rnoise"):
+            np.testing.assert_allclose(results[name], whole[name], rtol=1e-6)
+
+
+def test_orphan_groups():
+    # No two good groups are neighbours: the first one stands for all, with a whole group's time.
+    groupdq = flags(DO_NOT_USE, 0, DO_NOT_USE, 0, DO_NOT_USE)
+    rate, _ = fit(ramp(9, 50, 9, 70, 9), groupdq)
+    # No difference, and no first group: no rate is known, and no photon noise.
+    np.testing.assert_allclose(rate["slope"][0, 0], 5.0, rtol=1e-6)
+    np.testing.assert_allclose(rate["var_rnoise"][0, 0], read_variance(2), rtol=1e-6)
+    assert rate["var_poisson"][0, 0] == 0
+
+
 def test_integrations_are_combined():
     sci = np.concatenate([ramp(0, 10, 20, 30, 40), ramp(0, 20, 40, 60, 80)])
     groupdq = np.concatenate([flags(0, 0, 0, 0, 0), flags(0, 0, 0, 0, SATURATED)])
