@@ -50,11 +50,29 @@ class Pixels:
         return np.stack([0 * ones, ones, *(c * self.curvature for c in NONLINEARITY)])
 
     def inverse_coefficients(self) -> np.ndarray:
-        """The polynomial (5, ny, nx) float32 back from linear to measured counts: the series' reversion."""
-        a2, a3, a4 = (factor * self.curvature.astype(np.float64) for factor in NONLINEARITY)
-        ones = np.ones_like(a2)
-        reverted = [0 * ones, ones, -a2, 2 * a2**2 - a3, -5 * a2**3 + 5 * a2 * a3 - a4]
-        return np.stack(reverted).astype(np.float32)
+        """The polynomial (6, ny, nx) float32 back from linear to measured counts, fitted up to the full well.
+
+        Residuals from a straight line are fitted at counts that are the same for all pixels.
+        """
+        linear = np.linspace(0.0, 1.1 * float(self.well.max()), 12)
+        residual = measured_counts(linear[:, None, None], self.curvature) - linear[:, None, None]
+        share = linear / linear[-1]
+        fit = np.linalg.pinv(np.stack([share**k for k in range(2, 6)], axis=1))
+        powers = linear[-1] ** np.arange(2.0, 6.0)[:, None, None]
+        higher = np.tensordot(fit, residual, axes=1) / powers
+        ones = np.ones((1, *self.curvature.shape))
+        return np.concatenate([0 * ones, ones, higher]).astype(np.float32)
+
+
+def measured_counts(linear: np.ndarray, curvature: np.ndarray) -> np.ndarray:
+    """Counts with nonlinearity of ``linear`` ones: the polynomial of ``NONLINEARITY`` inverted by Newton's method."""
+    a2, a3, a4 = (factor * curvature.astype(np.float64) for factor in NONLINEARITY)
+    found = linear * np.ones_like(a2)
+    for _ in range(4):
+        value = found * (1.0 + found * (a2 + found * (a3 + found * a4))) - linear
+        slope = 1.0 + found * (2.0 * a2 + found * (3.0 * a3 + found * 4.0 * a4))
+        found = found - value / slope
+    return np.asarray(found)
 
 
 class _Fields:

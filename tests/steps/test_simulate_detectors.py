@@ -287,7 +287,7 @@ def test_a_bias_of_its_own_goes_into_references(tmp_path):
 
 
 def test_measured_counts_come_back_from_linear_ones():
-    """The inverse of the polynomial, to a few parts in 100 000 up to the full well."""
+    """The inverse of the polynomial, to 1 DN up to the full well."""
     cam = camera("NIS", "SUB80", "NISRAPID", 2)
     true = pixels(Optics(cam.detector, BANDS["NIRISS"]["F480M"]), cam.region, SILENT)
     measured = np.linspace(100.0, 47000.0, 9)[:, None, None] * np.ones(true.bias.shape)
@@ -298,4 +298,4 @@ def test_measured_counts_come_back_from_linear_ones():
     linear = value(true.coefficients(), measured)
     assert linear.max() > 1.03 * measured.max()
     back = value(true.inverse_coefficients(), linear)
-    np.testing.assert_allclose(back, measured, rtol=8e-5)
+    np.testing.assert_allclose(back, measured, atol=1.0)
