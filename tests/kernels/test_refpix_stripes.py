@@ -70,7 +70,7 @@ def test_each_superstripe_counts_by_its_own_flags():
     pixeldq = np.zeros((12, 4), np.uint32)
     pixeldq[[0, 6]] = REFERENCE
     sci[..., 0, :], sci[..., 6, :] = 10.0, 30.0
-    pixeldq[6, 1::2] |= Pixel.DO_NOT_USE
+    pixeldq[6, 1::2] |= np.uint32(Pixel.DO_NOT_USE)
     where = labels((0, 12), (0, 4))
     found = levels_of((), samples_of((), sci, pixeldq, where), **ALL)
     corrected = subtract_levels(sci, None, where, found)[0][0, 0]
