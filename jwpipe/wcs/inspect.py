@@ -81,7 +81,10 @@ class Part:
         with warnings.catch_warnings():
             # Pixels between slices are no surprise here: they have no coordinates.
             warnings.simplefilter("ignore", UserWarning)
-            values = self.wcs(x, y, *(np.full_like(x, value) for value in self.beside))
+            # Transforms of grisms take lists of pixels, not images of them.
+            flat = [np.ravel(axis) for axis in (x, y)]
+            found = self.wcs(*flat, *(np.full_like(flat[0], value) for value in self.beside))
+        values = [np.broadcast_to(value, flat[0].shape).reshape(np.shape(x)) for value in found]
         ra, dec = (np.asarray(value, float) for value in values[:2])
         wavelength = np.asarray(values[2], float) * self._microns() if self.spectral else None
         return ra % 360, dec, wavelength

@@ -19,6 +19,7 @@ from stdatamodels.jwst.transforms.models import Gwa2Slit, Slit, Slit2Msa
 
 from jwpipe.exposure import Header
 from jwpipe.refs import References
+from jwpipe.wcs.direct import Direct
 from jwpipe.wcs.nirspec_grating import is_internal
 from jwpipe.wcs.nirspec_optics import LAST_PIXEL, NoLightError, Optics, detector, named, tree_of
 
@@ -136,14 +137,14 @@ class Projection:
     scale: float
 
     @cached_property
-    def to_gwa(self) -> Model:
+    def to_gwa(self) -> Direct:
         """Pixels of the exposure to directions at the grating wheel."""
-        return self.optics.to_sca | self.optics.to_gwa
+        return Direct((self.optics.to_sca, self.optics.to_gwa))
 
     @cached_property
-    def from_gwa(self) -> Model:
+    def from_gwa(self) -> Direct:
         """The way back."""
-        return self.to_gwa.inverse
+        return Direct((self.optics.to_gwa.inverse, self.optics.to_sca.inverse))
 
     def trace(self, aperture: Aperture) -> np.ndarray:
         """Pixels (x, y) of the slit's two ends at wavelengths over the whole range: (2, 2 n)."""

@@ -54,7 +54,7 @@ def parts(model, case):
     wcs, kind = model.meta.wcs, case["primary"]["EXP_TYPE"]
     frames = wcs.available_frames
     if "slit_frame" in frames or "slicer" in frames:
-        ids = range(0, 30, 7)
+        ids = range(0, 30, 1 if case.get("measure") else 7)
         if "gwa" in frames:
             ids = wcs.get_transform("gwa", "slit_frame").slit_ids
         for each in ids:

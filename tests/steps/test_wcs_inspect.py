@@ -132,6 +132,16 @@ def test_sources_of_slitless_spectra(keywords, tree):
     assert not list(parts_of(field))
 
 
+def test_images_of_pixels_of_a_grism():
+    """A picture of pixels has the coordinates of each: wavelengths run along the rows."""
+    part = part_of(exposure(built(SERIES, nircam_tree())), Choice(order=1))
+    x, y = np.meshgrid(np.arange(600.0, 640.0, 10.0), np.arange(3.0))
+    ra, _, waves = part.world(x, y)
+    assert ra.shape == waves.shape == (3, 4)
+    assert waves[1, 2] == part.place(620, 1).wavelength
+    assert len(np.unique(waves)) == 4
+
+
 def test_time_series_have_one_source():
     series = exposure(built(SERIES, nircam_tree()))
     assert part_of(series, Choice(order=1)).place(70, 12).part == "order 1"
