@@ -1,7 +1,15 @@
 """The WCS of an image: detector -> v2v3 -> v2v3vacorr -> world.
 
-The same chain serves NIRCam, NIRISS, MIRI and FGS: only their reference files differ. Pixels are
-counted from 0, the centre of the first pixel is (0, 0).
+The same chain serves NIRCam, NIRISS, MIRI and FGS: only their reference files differ.
+
+===========  ==================================  ==========================================================
+frame        coordinates                         how the light gets there
+===========  ==================================  ==========================================================
+detector     x, y                                pixels of the exposure; the centre of the first is (0, 0)
+v2v3         V2, V3 (arcsec)                     place of the subarray, the filter's offset, distortion
+v2v3vacorr   V2, V3 (arcsec)                     the same, free from velocity aberration
+world        right ascension, declination (deg)  the telescope's pointing and roll
+===========  ==================================  ==========================================================
 """
 
 from __future__ import annotations

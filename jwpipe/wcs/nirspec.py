@@ -1,10 +1,23 @@
 """The WCS of NIRSpec's spectra.
 
-detector -> sca -> gwa -> slit_frame -> msa_frame -> oteip -> v2v3 -> v2v3vacorr -> world (``nirspec_optics`` tells what
-the frames are). All slits of an exposure share one WCS: the number of a slit goes in beside the pixel and travels on,
-(x, y, slit) -> (right ascension, declination, wavelength, slit), and each has its own bounding box. ``one_slit`` gives
-the WCS of a single one, without the number. Modes through the mirror are images (``nirspec_imaging``), the IFU is in
-``nirspec_ifu``.
+===========  ================================  ==================================================================
+frame        coordinates                       the way on
+===========  ================================  ==================================================================
+detector     x, y, slit                        subarray; NRS2 is mounted upside down
+sca          x, y, slit                        detector and camera, backwards
+gwa          slit, three cosines               grating equation or prism: which wavelength came from the slit
+slit_frame   x, y in the slit, wavelength      size and place of the slit
+msa_frame    x, y in the MSA (m), wavelength   fore optics
+oteip        x, y in the focus (deg), ...      telescope
+v2v3         V2, V3 (arcsec), wavelength (um)  velocity aberration
+v2v3vacorr   V2, V3 (arcsec), wavelength (um)  pointing
+world        right ascension, declination, ...
+===========  ================================  ==================================================================
+
+``nirspec_optics`` has the units, and tells where the light of lamps ends. All slits of an exposure share one WCS: the
+number of a slit goes in beside the pixel and travels on, (x, y, slit) -> (right ascension, declination, wavelength,
+slit), and each has its own bounding box. ``one_slit`` gives the WCS of a single one, without the number. Modes through
+the mirror are images (``nirspec_imaging``), the IFU is in ``nirspec_ifu``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,18 @@
 
 detector -> sca -> gwa -> slit_frame -> slicer -> msa_frame -> oteip -> oteip_chromcorr -> v2v3 -> v2v3vacorr -> world.
 
+===============  ========================================  =====================================================
+frame            coordinates                               the way on
+===============  ========================================  =====================================================
+coordinates      x, y                                      pixels as they are
+detector         x, y                                      the map's slice; detector, grating, slice, all backwards
+slicer           x, y on the slicer (m), wavelength (m)    fore optics of the IFU
+msa_frame        x, y in the MSA (m), wavelength (m)       fore optics
+oteip            x, y in the focus (deg), wavelength (m)   the fore optics' colour
+oteip_chromcorr  x, y in the focus (deg), wavelength (m)   telescope
+v2v3, ...        as for slits (``nirspec``)                velocity aberration, pointing
+===============  ========================================  =====================================================
+
 That WCS takes the number of a slice beside the pixel. The usual one needs no number: a map over the detector tells
 which slice a pixel belongs to, and its frames are coordinates -> detector -> slicer -> msa_frame -> ... -> world.
 """

@@ -1,6 +1,18 @@
 """The WCS of NIRSpec's images, taken with the mirror in the grating wheel and the MSA in the way.
 
-detector -> sca -> gwa -> msa -> oteip -> v2v3 -> v2v3vacorr -> world. Lamps and the closed filter end at the MSA.
+==========  ==================================  ===================================================
+frame       coordinates                         the way on
+==========  ==================================  ===================================================
+detector    x, y                                subarray; NRS2 is mounted upside down
+sca         x, y                                detector and camera, backwards
+gwa         three cosines                       the mirror, and the collimator backwards
+msa         x, y in the MSA (m)                 fore optics, for the middle of the filter's wavelengths
+oteip       x, y in the focus (deg)             telescope
+v2v3, ...   V2, V3 (arcsec)                     velocity aberration, pointing
+world       right ascension, declination (deg)
+==========  ==================================  ===================================================
+
+Lamps and the closed filter end at the MSA.
 """
 
 from __future__ import annotations

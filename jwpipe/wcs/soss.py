@@ -5,6 +5,13 @@ the order says which of three tables of wavelengths holds: (x, y, order) -> (rig
 wavelength in micron). ``one_order`` gives the WCS of a single order, (x, y) -> the same. Pixels of subarrays can be
 given to that one only: where the order goes along, gwcs lends them a unit, which the shift to the full frame refuses.
 
+========  ===================================================  ===========================================
+frame     coordinates                                          how the light gets there
+========  ===================================================  ===========================================
+detector  x, y, order                                          pixels of the exposure, counted from 0
+world     right ascension, declination (deg), wavelength (um)  the target; the order's table of wavelengths
+========  ===================================================  ===========================================
+
 The tables are of full-frame pixels, counted from 0, and of the pupil wheel's nominal angle: as in jwst 3.0.0 it is
 the extraction of the spectra which turns traces and wavelengths by the angle of the exposure (PWCPOS). There is no way
 back from a wavelength to a pixel.
