@@ -26,6 +26,7 @@ from jwpipe.stage1.rscd import rscd
 from jwpipe.stage1.saturation import saturation
 from jwpipe.stage1.superbias import superbias
 from jwpipe.stage1.superstripes import superstripes
+from jwpipe.stage1.time_jump import time_jump
 from jwpipe.step import AnyStep
 
 NEAR_INFRARED: tuple[AnyStep, ...] = (
@@ -39,6 +40,7 @@ NEAR_INFRARED: tuple[AnyStep, ...] = (
     dark_current,
     charge_migration,
     jump,
+    time_jump,
     picture_frame,
     clean_flicker_noise,
     persistence,
@@ -73,6 +75,7 @@ MIRI: tuple[AnyStep, ...] = (
     refpix_miri,
     charge_migration,
     jump,
+    time_jump,
     picture_frame,
     clean_flicker_noise,
     persistence,
