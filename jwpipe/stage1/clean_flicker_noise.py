@@ -139,9 +139,8 @@ def _not_for(keywords: Header, params: CleanFlickerNoiseParams) -> str:
 def _needs(keywords: Header, params: CleanFlickerNoiseParams) -> tuple[str, ...]:
     """The reference types of an exposure: those of the draft rate, the flat, and those of the regions to mask."""
     made = params.user_mask is None
-    drafted = keywords.get("S_RAMP") != "COMPLETE" and (
-        made or params.autoparam or params.background_method == "median_image"
-    )
+    ramp = keywords.get("S_RAMP") != "COMPLETE" and keywords.get("BUNIT") != "DN/s"
+    drafted = ramp and (made or params.autoparam or params.background_method == "median_image")
     automatic = params.autoparam and keywords["EXP_TYPE"] in AUTOMATIC
     types = ramp_fit.reference_types if drafted else ()
     types += ("flat",) if params.apply_flat_field or automatic else ()

@@ -162,8 +162,11 @@ def failed_open(header: Header, references: References, shape: tuple[int, int]) 
     except NoLightError:
         return seen
     for _, aperture in pairs:
-        x, y = grid_from_bounding_box(boxes[aperture.id])
-        inside = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
+        (left, right), (bottom, top) = boxes[aperture.id]
+        x, y = grid_from_bounding_box(((left, right), (bottom, top)))
+        # The grid is of whole pixels; those whose centre is outside the box see nothing.
+        inside = (x >= max(left, 0)) & (x <= min(right, shape[1] - 1))
+        inside &= (y >= max(bottom, 0)) & (y <= min(top, shape[0] - 1))
         lit = projection.lit(aperture, x, y) & inside
         seen[y[lit].astype(int), x[lit].astype(int)] = True
     return seen
