@@ -44,6 +44,5 @@ def in_segments(path: Path, folder: Path, counts: Sequence[int] = SEGMENTS) -> l
             span = {"INTSTART": stop - count + 1, "INTEND": stop}
             hdus[0].header.update(EXSEGNUM=number, EXSEGTOT=len(counts), **span)
             hdus[0].header["FILENAME"] = paths[-1].name
-            del hdus["ASDF"]
             hdus.writeto(paths[-1])
     return paths
