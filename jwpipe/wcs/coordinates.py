@@ -67,7 +67,7 @@ class Sampled:
         found = self.grid.planes(rows, columns, shift)
         found[0] += self.origin
         if self.inside is not None:
-            found[:, ~self.inside[rows, columns]] = np.nan
+            np.copyto(found, np.nan, where=~self.inside[rows, columns])
         return found
 
 

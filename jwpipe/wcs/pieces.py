@@ -100,15 +100,18 @@ class Piece:
         x, y = (values.ravel() for values in np.meshgrid(x + shift[0], y + shift[1]))
         with np.errstate(invalid="ignore"):
             values = self.exact(x, y)
-        found = np.stack([np.broadcast_to(value, x.shape).reshape(shape) for value in values])
+        found = np.empty((len(values), *shape))
+        for plane, value in zip(found, values, strict=True):
+            plane[:] = np.broadcast_to(value, x.shape).reshape(shape)
         found[0] += self.origin
+        # A sum is NaN where any of its terms is.
+        outside = np.isnan(found.sum(axis=0))
         if self.labelled is not None:
-            inside = self.labelled[
+            outside |= ~self.labelled[
                 tile[0].start - self.rows.start : tile[0].stop - self.rows.start,
                 tile[1].start - self.columns.start : tile[1].stop - self.columns.start,
             ]
-            found[:, ~inside] = np.nan
-        found[:, np.isnan(found).any(axis=0)] = np.nan
+        np.copyto(found, np.nan, where=outside)
         return found
 
 
