@@ -62,6 +62,9 @@ def show(source: str | Path | xr.Dataset, png: str | Path, *, wcs: bool = False)
         The file cannot be read, or the picture not written; with ``wcs``, where there is none to draw.
     """
     exposure = source if isinstance(source, xr.Dataset) else open_exposure(source)
+    if "sci" not in exposure:
+        # Of the fits of segments the slopes of the first one.
+        exposure = exposure.assign(sci=exposure["slope"].isel(segment=0))
     axes = exposure["sci"].ndim
     figure = {2: _image_figure, 3: _cube_figure, 4: _ramp_figure}[axes](exposure)
     if wcs:

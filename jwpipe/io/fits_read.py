@@ -38,6 +38,8 @@ STRUCTURAL = frozenset((
 NUMBERED = re.compile(r"(NAXIS|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM))\d+")
 MAX_HEADER_BLOCKS = 2000
 SCIENCE_DIMS = {2: IMAGE, 3: CUBE, 4: RAMP}
+# Fits of segments of ramps come without an image: a SCI header stands alone.
+SEGMENT_DIMS = {"pedestal": CUBE, "crmag": ("integration", "jump", "y", "x")}
 
 
 @dataclass(frozen=True)
@@ -209,12 +211,16 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
         exposure.attrs["asdf"] = raw
     if heads := {hdu.name: words for hdu in rows if (words := hdu.keywords())}:
         exposure.attrs["table_keywords"] = heads
-    check_exposure(exposure, path)
+    if "sci" in exposure:
+        check_exposure(exposure, path)
     return exposure
 
 
 def _science(hdus: Iterable[Hdu], path: str) -> Hdu:
     found = [hdu for hdu in hdus if hdu.name == "SCI"]
+    segments = any(hdu.name == "SLOPE" and hdu.is_image for hdu in hdus)
+    if found and segments and not found[0].shape:
+        return found[0]
     if not found or not found[0].is_image:
         names = ", ".join(hdu.name for hdu in hdus)
         raise ExposureError(
@@ -254,6 +260,8 @@ def _pixels(path: str, source: Source, hdu: Hdu) -> FitsArray:
 
 def _dims(name: str, shape: tuple[int, ...], science: tuple[int, ...]) -> tuple[str, ...]:
     """Names of the axes; an axis that is not as long as SCI's gets a name of its own (``x_refout``)."""
+    if not science:
+        return SEGMENT_DIMS.get(name, ("integration", "segment", "y", "x"))
     names = SCIENCE_DIMS.get(len(shape), tuple(f"axis{n}" for n in range(len(shape))))
     sizes = dict(zip(SCIENCE_DIMS[len(science)], science, strict=True))
     if names == CUBE and "integration" not in sizes:
