@@ -20,8 +20,8 @@ from striped_examples import REPEATED, SOSS, SUBSTRIPES, SUPERSTRIPES, write
 pytestmark = pytest.mark.peer
 
 CASES = {"dhs": SUBSTRIPES, "along y": SUPERSTRIPES, "along x": SOSS, "repeated": REPEATED}
-# Uneven reads are fitted by likelihood. In one of 768 ramps jwst 3.0.0 keeps a difference that is a jump by chi^2 (26.5,
-# limit 20.25): there its chi^2 without two neighbours, which does not count for single reads, is not a number.
+# Uneven reads are fitted by likelihood. In one of 768 ramps jwst 3.0.0 keeps a difference that is a jump by chi^2
+# (26.5, limit 20.25): there its chi^2 without two neighbours, which does not count for single reads, is NaN.
 LIKELY = replace(RATE, few=3e-3, few_noise=3e-3)
 STEPS = ("dq_init", "saturation", "superbias", "refpix", "jump")
 
