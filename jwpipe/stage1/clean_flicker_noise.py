@@ -6,6 +6,8 @@ the rate, of ramps by a draft of it.
 
 Equal to jwst 3.0.0, with these exceptions. A frame whose noise cannot be told is left as it is, where there the whole
 exposure is. Lines that the Fourier fit cannot tell, since they have fewer pixels than unknowns, are left as they are.
+With ``median_image`` time series are scaled by the light of all pixels that show their source, where there a spectrum
+or an aperture is extracted, and that of SOSS less its sky.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import xarray as xr
 from pydantic import Field, field_validator
 
 from jwpipe.exposure import Header
-from jwpipe.exptypes import is_time_series
 from jwpipe.numerics.nsclean_series import Filter
 from jwpipe.refs import References
 from jwpipe.stage1.flicker_auto import AUTOMATIC
@@ -29,8 +30,6 @@ from jwpipe.step import ExposureStep, Params
 
 IN_FREQUENCIES = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")
 ALL_SLITS = Filter(150.0, 200.0)
-BY_SOURCE = frozenset({"NIS_SOSS", "NRS_BRIGHTOBJ", "NRC_TSGRISM", "NRC_TSIMAGE"})
-"""Time series whose integrations are scaled to one another by the light of their source."""
 
 
 class CleanFlickerNoiseParams(Params):
@@ -127,12 +126,8 @@ def _not_for(keywords: Header, params: CleanFlickerNoiseParams) -> str:
         return f"of MIRI's exposures only images (MIR_IMAGE) are cleaned, not {kind}"
     if params.fit_method == "fft" and kind not in IN_FREQUENCIES:
         return f"fit_method fft is for spectra of NIRSpec, not for {kind}"
-    if params.background_method == "median_image":
-        if int(keywords.get("NINTS") or 1) < 2:
-            return "background_method median_image needs several integrations"
-        series = kind in BY_SOURCE or (kind == "MIR_IMAGE" and is_time_series(keywords))
-        if series:
-            return f"background_method median_image is not available for time series ({kind})"
+    if params.background_method == "median_image" and int(keywords.get("NINTS") or 1) < 2:
+        return "background_method median_image needs several integrations"
     return ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from dask import delayed
 
 from jwpipe.again import again
 from jwpipe.exposure import ExposureError, header
+from jwpipe.exptypes import is_time_series
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.flicker_auto import AUTOMATIC, chosen
 from jwpipe.stage1.flicker_frame import Cleaning
@@ -35,6 +37,11 @@ from jwpipe.stage1.science_regions import lazy_frame, science_regions
 
 if TYPE_CHECKING:
     from jwpipe.stage1.clean_flicker_noise import CleanFlickerNoiseParams
+
+BY_SOURCE = frozenset({"NIS_SOSS", "NRS_BRIGHTOBJ", "NRC_TSGRISM", "NRC_TSIMAGE"})
+"""Time series whose integrations are scaled to one another by the light of their source."""
+
+NONE = np.empty(0, np.float32)
 
 CARRIED = ("sci", "groupdq", "pixeldq", "avdrkcur")
 """Variables that the steps before made of the pixels."""
@@ -197,16 +204,38 @@ def _scene(
 
 
 def _scale(rates: da.Array, exposure: xr.Dataset) -> da.Array:
-    """How bright each integration is, by the median of its rate (y, x): 1 in the middle of all."""
+    """How bright each integration is (i), 1 in the middle: of time series by their source, else by the median."""
+    keywords = header(exposure)
     if rates.ndim < 3 or rates.shape[0] < 2:
         raise ExposureError(
-            f"{header(exposure).filename}: clean_flicker_noise: background_method median_image found one image, "
+            f"{keywords.filename}: clean_flicker_noise: background_method median_image found one image, "
             "expected several integrations; give the ramp or the rateints product"
         )
-    levels = da.map_blocks(
-        _level, as_frames(rates), drop_axis=(1, 2), dtype=np.float32, meta=np.empty(0, np.float32)
+    kind = keywords["EXP_TYPE"]
+    if kind in BY_SOURCE or (kind == "MIR_IMAGE" and is_time_series(keywords)):
+        levels = _source_light(rates)
+    else:
+        levels = da.map_blocks(
+            _level, as_frames(rates), drop_axis=(1, 2), dtype=np.float32, meta=NONE
+        )
+    return da.map_blocks(_relative, levels.rechunk(-1), dtype=np.float32, meta=NONE)
+
+
+def _source_light(rates: da.Array) -> da.Array:
+    """The light of each integration (i) in pixels that are no background in their median, and never NaN."""
+    rates = rates.rechunk({0: -1})
+    middle = da.map_blocks(
+        _middle, rates, drop_axis=0, dtype=np.float32, meta=np.empty((0, 0), np.float32)
     )
-    return da.map_blocks(_relative, levels.rechunk(-1), dtype=np.float32)
+    source = ~lazy_background_mask(middle) & da.isfinite(rates).all(axis=0)
+    return da.where(source, rates, np.float32(0)).sum(axis=(1, 2), dtype=np.float64)
+
+
+def _middle(rates: np.ndarray) -> np.ndarray:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        middle: np.ndarray = np.nanmedian(rates, axis=0)
+    return middle
 
 
 def _level(rates: np.ndarray) -> np.ndarray:
@@ -221,4 +250,4 @@ def _relative(levels: np.ndarray) -> np.ndarray:
         return np.ones_like(levels)
     scale = levels / np.median(levels[known])
     scale[~known] = np.median(scale[known])
-    return scale
+    return scale.astype(np.float32)

@@ -185,7 +185,6 @@ def test_masks_of_users_are_used(tmp_path):
         ({"EXP_TYPE": "MIR_MRS"}, {}, "only images"),
         ({"EXP_TYPE": "NIS_IMAGE"}, {"fit_method": "fft"}, "NIRSpec"),
         ({"NINTS": 1}, {"background_method": "median_image"}, "several integrations"),
-        ({"EXP_TYPE": "NIS_SOSS"}, {"background_method": "median_image"}, "not available"),
         ({"EXP_TYPE": "MIR_IMAGE"}, {}, ""),
         ({"EXP_TYPE": "NRS_IFU"}, {"fit_method": "fft"}, ""),
     ],
@@ -195,6 +194,25 @@ def test_what_is_not_cleaned(words, params, reason):
         Header({"primary": IMAGE | words}), CleanFlickerNoiseParams(**params)
     )
     assert (reason in found) if reason else found == ""
+
+
+def test_time_series_are_scaled_by_their_source():
+    """A source that fades by 1, 2 and 3 per cent on a background that does not: its stripes go, the light stays."""
+    rng = np.random.default_rng(8)
+    y, x = np.mgrid[:24, :32]
+    source = 500 * np.exp(-((y - 12) ** 2 + (x - 16) ** 2) / 8)
+    fades = np.array([0.99, 0.98, 0.97])
+    scene = 1 + fades[:, None, None] * source
+    stripes = rng.normal(0, 1, (3, 24, 1)) * np.ones((1, 1, 32))
+    made = exposure((3, 24, 32), EXP_TYPE="NRC_TSIMAGE")
+    sci = (scene + stripes + rng.normal(0, 0.05, scene.shape)).astype(np.float32)
+    made["sci"] = made["sci"].copy(data=da.from_array(sci))
+    result = cleaned(made, background_method="median_image")["sci"].values
+    # What the median of all has of stripes stays.
+    left = (result - scene) - (result - scene).mean(axis=0)
+    assert np.std(left) < 0.3 * np.std(stripes)
+    light = (result - 1)[:, 8:17, 12:21].sum(axis=(1, 2))
+    np.testing.assert_allclose(light / light.mean(), fades / fades.mean(), rtol=2e-3)
 
 
 def test_a_median_of_integrations_needs_some():
