@@ -70,7 +70,7 @@ def cutouts_of(exposure: xr.Dataset) -> list[Cutout]:
         return slit_cutouts(wcs, shape)
     if keywords.get("EXP_TYPE") == "NIS_SOSS":
         return soss_cutouts(wcs, shape)
-    if wcs.available_frames[0] == "grism_detector":
+    if wcs.available_frames[0] == "grism_detector" and not hasattr(first, "label_mapper"):
         return [time_series_cutout(wcs, keywords, shape)]
     selector = wcs.pipeline[1].transform if wcs.available_frames[0] == "coordinates" else first
     if hasattr(selector, "label_mapper"):

@@ -10,6 +10,7 @@ slices (MIRI)          all by the map                                  map of sl
 prism (MIRI LRS)       the frame; the trace is a table                 table of the trace, bounding box
 SOSS                   each order; wavelengths are a table             table
 slitless spectra       an order of a source: one line of pixels        nothing
+stripes (DHS)          the frame; each stripe has its trace            map of stripes
 =====================  ==============================================  =================================
 """
 
@@ -70,6 +71,18 @@ class Way:
         if "wavelength" in self.names:
             end[2] = end[2] * self.microns
         return (*end[: len(self.names) - len(self.taken)], *(place[n] for n in self.taken))
+
+
+@dataclass(frozen=True, eq=False)
+class Told:
+    """A WCS that is told more than the pixel."""
+
+    wcs: WCS
+    beside: tuple[float, ...]
+
+    def __call__(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Position and wavelength of pixels."""
+        return tuple(self.wcs(x, y, *(np.full_like(x, value) for value in self.beside))[:3])
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,9 +161,11 @@ def pieces_of(exposure: xr.Dataset, choice: Choice) -> Pieces:
     """
     part = part_of(exposure, choice, internal=True)
     shape = exposure.sizes["y"], exposure.sizes["x"]
-    if part.beside:
-        return _line(part, header(exposure), shape)
     selector = _selector(part.wcs)
+    if part.beside and selector is None:
+        return _line(part, header(exposure), shape)
+    if part.beside:
+        return _stripes(part, shape)
     if selector is not None:
         return _by_label(part.wcs, selector, shape)
     return _whole(part, shape)
@@ -224,6 +239,12 @@ def _line(part: Part, header: Header, shape: tuple[int, int]) -> Pieces:
     """A source's light in an order of a grism: a line of pixels tells all."""
     rows, columns = (slice(0, size) for size in shape)
     return ("ra", "dec", "wavelength"), [Line(rows, columns, part, header)]
+
+
+def _stripes(part: Part, shape: tuple[int, int]) -> Pieces:
+    """Stripes of a time series, told apart by the WCS itself."""
+    rows, columns = (slice(0, size) for size in shape)
+    return ("ra", "dec", "wavelength"), [Piece(rows, columns, Told(part.wcs, part.beside))]
 
 
 def _way(wcs: WCS, start: int) -> Way:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_wcs_dhs import solved as striped
 from wcs_modes import modes
 
 from jwpipe.exposure import ExposureError
 from jwpipe.io.asdf_tree import dump, parse
 from jwpipe.stage2.assign_wcs import AssignWcsParams, tie_to_sky
-from jwpipe.wcs import Choice, coordinates, lazy_pixel_map, map_of, pixel_map
+from jwpipe.wcs import Choice, coordinates, lazy_pixel_map, map_of, nirspec, pixel_map
+from jwpipe.wcs.cutouts import cutouts_of
 from jwpipe.wcs.direct import Direct
 from jwpipe.wcs.inspect import part_of
 
@@ -210,3 +212,48 @@ def test_maps_of_slices_are_small_in_products(folder):
         each.pipeline[0].transform.label_mapper.mapper for each in (wcs, parse(raw, "it")["wcs"])
     ]
     np.testing.assert_array_equal(*labels)
+
+
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [("nirspec fixed slits", 1), ("miri mrs long", 0), ("miri lrs slitless", 0), ("miri wfss", 0)],
+)
+def test_wavelengths_run_one_way_without_a_break(name, axis, folder):
+    """From one pixel to the next along the dispersion, in each slit and slice."""
+    exposure = solved(name, folder)
+    found = pixel_map(exposure, of=CASES[name])
+    steps = np.diff(found["wavelength"].values, axis=axis)
+    if "beta" in found and name == "miri mrs long":
+        across = np.abs(np.diff(found["beta"].values, axis=axis)) > 1e-9
+        steps[across] = np.nan
+    steps = steps[np.isfinite(steps)]
+    assert len(np.unique(np.sign(steps))) == 1
+    assert np.abs(steps).max() < 40 * np.median(np.abs(steps))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    place=st.floats(-0.5, 0.5),
+    wavelength=st.floats(1.0e-6, 1.8e-6),
+    slit=st.sampled_from(["S200A1", "S200A2", "S400A1", "S1600A1"]),
+)
+def test_there_and_back_through_a_slit(folder, place, wavelength, slit):
+    """From a place in the slit to its pixel, and back: within a thousandth of the slit and 1e-5 of the wavelength."""
+    wcs = nirspec.one_slit(solved("nirspec fixed slits", folder).attrs["wcs"], slit)
+    pixel = wcs.get_transform("slit_frame", "detector")(0.0, place, wavelength)
+    x, y, found = wcs.get_transform("detector", "slit_frame")(*pixel)
+    assert (x, y) == (pytest.approx(0, abs=1e-9), pytest.approx(place, abs=1e-3))
+    assert found == pytest.approx(wavelength, rel=1e-5)
+
+
+def test_stripes_have_their_own_wavelengths():
+    """Of two stripes of a Dispersed Hartmann Sensor, the cut-outs and the coordinates; NaN in neither."""
+    exposure = striped()
+    wcs = exposure.attrs["wcs"]
+    found = pixel_map(exposure, of=Choice(order=1))
+    y, x = np.mgrid[:22, :2048].astype(float)
+    expected = wcs(x.ravel(), y.ravel(), np.ones(x.size))[2].reshape(x.shape)
+    np.testing.assert_array_equal(found["wavelength"], expected)
+    for cutout in cutouts_of(exposure):
+        waves = found["wavelength"].values[cutout.rows, cutout.columns]
+        assert len(np.unique(waves[:, 1000])) == 1
