@@ -19,7 +19,7 @@ STANDARD = "1.6.0"
 ANY_NDARRAY = "tag:stsci.edu:asdf/core/ndarray-"
 NDARRAY = f"{ANY_NDARRAY}1.1.0"
 OWN = "jwpipe"
-_MARKS = (b"gwcs/wcs-", b"\njwpipe:")
+_MARKS = (b"gwcs/wcs-", b"\njwpipe:", b"read_times:")
 _MADE_ANEW = ("asdf_library", "history", "_fits_hash", "extra_fits", OWN)
 
 
@@ -29,6 +29,7 @@ class Tree:
 
     wcs: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    read_times: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,9 @@ def read_tree(raw: bytes, where: str) -> Tree:
     # A product of slits with one slit only is an exposure like any other.
     slits = tree.get("slits", [])
     meta = slits[0].get("meta", {}) if len(slits) == 1 else tree.get("meta", {})
-    return Tree(meta.get("wcs"), list(tree.get(OWN, {}).get("history", [])))
+    times = meta.get("exposure", {}).get("read_times")
+    reads = () if times is None else tuple(tuple(map(float, each)) for each in np.asarray(times))
+    return Tree(meta.get("wcs"), list(tree.get(OWN, {}).get("history", [])), reads)
 
 
 def parse(raw: bytes, where: str) -> dict[str, Any]:
@@ -99,6 +102,9 @@ def write_tree(
     _merge(tree, metadata(model, headers))
     if attrs.get("wcs") is not None:
         tree.setdefault("meta", {})["wcs"] = attrs["wcs"]
+    if attrs.get("read_times"):
+        times = [list(each) for each in attrs["read_times"]]
+        put(tree, ("meta", "exposure", "read_times"), times)
     if attrs.get("history"):
         tree[OWN] = {"history": list(attrs["history"])}
     names = array_paths(model)

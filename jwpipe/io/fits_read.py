@@ -207,6 +207,8 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
     )
     if tree.wcs is not None:
         exposure.attrs["wcs"] = tree.wcs
+    if tree.read_times:
+        exposure.attrs["read_times"] = tree.read_times
     if raw:
         exposure.attrs["asdf"] = raw
     if heads := {hdu.name: words for hdu in rows if (words := hdu.keywords())}:

@@ -1,9 +1,13 @@
 """Superstripe exposures: stacked for the first steps, put together after the reference pixels, references cut alike."""
 
+import io
+
+import asdf
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from astropy.io import fits
 from refs_files import image, write
 from striped_examples import REPEATED, SOSS, SUBSTRIPES, SUPERSTRIPES
 from striped_examples import write as write_case
@@ -210,3 +214,18 @@ def test_a_saved_step_can_be_gone_on_from(tmp_path, case):
     again = jwpipe.detector1(saved, overrides=files)
     np.testing.assert_array_equal(again["dq"].values, through["dq"].values)
     np.testing.assert_allclose(again["sci"].values, through["sci"].values, rtol=1e-6)
+
+
+def test_uneven_times_are_saved_with_the_ramp(tmp_path):
+    """The likelihood fit of a saved ramp is that of one go."""
+    source, files = write_case(REPEATED, tmp_path)
+    through = jwpipe.detector1(source, overrides=files)
+    ramp = jwpipe.detector1(source, overrides=files, steps={"ramp_fit": {"skip": True}})
+    saved = jwpipe.save(ramp, tmp_path / "one_ramp.fits")
+    opened = jwpipe.open(saved)
+    assert header(opened).read_times == header(ramp).read_times
+    again = jwpipe.detector1(saved, overrides=files)
+    np.testing.assert_array_equal(again["sci"].values, through["sci"].values)
+    with fits.open(saved) as hdus:
+        tree = asdf.open(io.BytesIO(hdus["ASDF"].data.tobytes()))["meta"]
+    np.testing.assert_allclose(tree["exposure"]["read_times"], header(ramp).read_times)
