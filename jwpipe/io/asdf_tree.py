@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from jwpipe.exposure import ExposureError
-from jwpipe.io.keywords import array_paths, metadata, without_keywords
+from jwpipe.io.keywords import array_paths, metadata, put, without_keywords
 from jwpipe.io.pickling import TAG, let_transforms_pickle
 
 STANDARD = "1.6.0"
@@ -42,7 +42,7 @@ class Array:
 
 
 def read_tree(raw: bytes, where: str) -> Tree:
-    """The gwcs and the history in the ASDF extension ``raw``; nothing is parsed where it has neither."""
+    """The gwcs, the history and the times of reads in the ASDF extension ``raw``; without them it is not parsed."""
     if not any(mark in raw for mark in _MARKS):
         return Tree()
     tree = parse(raw, where)
