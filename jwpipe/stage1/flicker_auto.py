@@ -7,6 +7,7 @@ fitted one by one.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -63,10 +64,13 @@ def chosen(rate: np.ndarray, how: Cleaning, kind: str, full: bool) -> Cleaning:
 
     ``full``: it is a full frame, whose outputs can be told apart.
     """
-    rate = np.nanmean(rate, axis=0) if rate.ndim == 3 else rate
     if not np.isfinite(rate).any():
         return how
-    background, by_output = decided(looks(rate, how.axis, kind), AUTOMATIC[kind])
+    with warnings.catch_warnings():
+        # Some pixels, and lines of pixels, are NaN throughout.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        image = np.nanmean(rate, axis=0) if rate.ndim == 3 else rate
+        background, by_output = decided(looks(image, how.axis, kind), AUTOMATIC[kind])
     return replace(how, background=background, by_output=by_output and full)
 
 
