@@ -9,14 +9,16 @@ integrations, but for the Poisson variance, which comes from the rate of each se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dask.array as da
 import numpy as np
 import xarray as xr
 
 from jwpipe.dq import Pixel
+from jwpipe.exposure import header
 from jwpipe.io.segments import attributes_of_whole, whole_of
+from jwpipe.stage1.ramp_fit import RampFitParams, read_times
 
 UNUSABLE = np.uint32(Pixel.DO_NOT_USE)
 RATE = ("sci", "err", "dq", "var_poisson", "var_rnoise")
@@ -46,6 +48,7 @@ def whole_rate(rates: Sequence[xr.Dataset], exposure: xr.Dataset) -> xr.Dataset:
     found = da.map_blocks(
         _combined,
         *inputs,
+        combine=weigh_rates if _by_full_variance(first) else combine_rates,
         dtype=np.float64,
         chunks=((len(RATE),), *chunks),
         meta=np.empty((0, 0, 0)),
@@ -57,8 +60,17 @@ def whole_rate(rates: Sequence[xr.Dataset], exposure: xr.Dataset) -> xr.Dataset:
     return first.assign(made).assign_attrs(attributes_of_whole(first, exposure))
 
 
-def _combined(*arrays: np.ndarray) -> np.ndarray:
-    return np.stack([each.astype(np.float64) for each in combine_rates(*arrays)])
+def _by_full_variance(rate: xr.Dataset) -> bool:
+    """Whether ramp_fit weighted with all noise, by its record in the history."""
+    records = [each for each in rate.attrs.get("history", ()) if each["step"] == "ramp_fit"]
+    given = records[-1]["parameters"] if records else {}
+    chosen = {name: given[name] for name in ("algorithm", "uncertainty") if name in given}
+    params = RampFitParams.model_validate(chosen)
+    return params.uncertainty == "covariance" or bool(read_times(header(rate), params))
+
+
+def _combined(*arrays: np.ndarray, combine: Callable[..., tuple[np.ndarray, ...]]) -> np.ndarray:
+    return np.stack([each.astype(np.float64) for each in combine(*arrays)])
 
 
 def combine_rates(
@@ -84,6 +96,45 @@ def combine_rates(
     slope = (np.where(good, sci, 0.0) * weight).sum(axis=0) * variance
     flags = np.bitwise_or.reduce(dq & ~UNUSABLE, axis=0) | np.where(fitted, np.uint32(0), UNUSABLE)
     none = ~fitted
+    return (
+        np.where(none, np.nan, slope),
+        np.where(none, 0.0, np.sqrt(poisson + variance)),
+        flags,
+        np.where(none, 0.0, poisson),
+        np.where(none, 0.0, variance),
+    )
+
+
+def weigh_rates(
+    sci: np.ndarray, dq: np.ndarray, var_poisson: np.ndarray, var_rnoise: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    """Combine rates (n, y, x) weighted with all their variance, the photon noise taken at one rate for all.
+
+    Returns
+    -------
+    tuple
+        As `combine_rates`.
+    """
+    read = var_rnoise.astype(np.float64)
+    fitted = (dq & UNUSABLE == 0).any(axis=0)
+    good = np.isfinite(sci) & (read + var_poisson > 0)
+    rates = np.where(good, sci, 0.0).astype(np.float64)
+    photon = np.where(good, var_poisson, 0.0).astype(np.float64)
+    slope = rates.sum(axis=0) / np.maximum(good.sum(axis=0), 1)
+    light, weight = photon, np.where(good, 1.0, 0.0)
+    for _ in range(2):
+        same_sign = rates * slope > 0
+        light = photon * np.divide(slope, rates, out=np.zeros_like(rates), where=same_sign)
+        noise = np.where(good, light + read, np.inf)
+        weight = np.divide(1.0, noise, out=np.zeros_like(noise), where=noise > 0)
+        total = weight.sum(axis=0)
+        weight = np.divide(weight, total, out=np.zeros_like(weight), where=total > 0)
+        slope = (weight * rates).sum(axis=0)
+    poisson, variance = (
+        (weight**2 * np.where(good, part, 0.0)).sum(axis=0) for part in (light, read)
+    )
+    flags = np.bitwise_or.reduce(dq & ~UNUSABLE, axis=0) | np.where(fitted, np.uint32(0), UNUSABLE)
+    none = ~fitted | ~good.any(axis=0)
     return (
         np.where(none, np.nan, slope),
         np.where(none, 0.0, np.sqrt(poisson + variance)),

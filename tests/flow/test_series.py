@@ -10,7 +10,7 @@ from jwpipe.api import detector1
 from jwpipe.graph import source_of
 from jwpipe.io import open as open_exposure
 from jwpipe.io.segments import segments_of
-from jwpipe.series import combine_rates
+from jwpipe.series import combine_rates, weigh_rates
 from jwpipe.state import Source
 
 VARIABLES = ("sci", "err", "dq", "var_poisson", "var_rnoise")
@@ -97,3 +97,31 @@ def test_rates_are_combined_by_their_read_variances():
     np.testing.assert_allclose(err, np.sqrt([[0.25 + 2 / 3, 5.0, 0.0]]))
     # A pixel is unusable only if no segment has a rate; its other flags stay.
     np.testing.assert_array_equal(flags, [[4, 0, 3]])
+
+
+def test_rates_are_combined_by_all_their_variance():
+    sci = np.array([[[9.0, 5.0, np.nan]], [[11.0, np.nan, np.nan]]], np.float32)
+    dq = np.array([[[4, 0, 1]], [[0, 1, 1]]], np.uint32)
+    photon = np.array([[[0.9, 2.0, np.nan]], [[1.1, np.nan, 0]]], np.float32)
+    read = np.array([[[1.0, 3.0, np.nan]], [[1.0, np.nan, 0]]], np.float32)
+    slope, err, flags, poisson, noise = weigh_rates(sci, dq, photon, read)
+    # At one rate, 10, both have a photon variance of 1, and the same weight.
+    np.testing.assert_allclose(slope, [[10.0, 5.0, np.nan]], rtol=1e-6)
+    np.testing.assert_allclose(poisson, [[0.5, 2.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(noise, [[0.5, 3.0, 0.0]], rtol=1e-6)
+    np.testing.assert_allclose(err, np.sqrt([[1.0, 5.0, 0.0]]), rtol=1e-6)
+    np.testing.assert_array_equal(flags, [[4, 0, 1]])
+
+
+@pytest.mark.parametrize("parameters", [{"uncertainty": "covariance"}, {"algorithm": "LIKELY"}])
+def test_segments_keep_the_weights_of_the_fit(segments, observation, parameters):
+    steps = {"ramp_fit": parameters}
+    whole, parts = (
+        detector1(source, refs=observation.references, steps=steps)
+        for source in (observation.uncal[0], open_exposure(segments))
+    )
+    error = whole["err"].values
+    apart = np.abs(whole["sci"].values - parts["sci"].values)
+    # Segments are searched for jumps one by one, so that some rates are of other groups.
+    assert np.nanmedian(apart / error) < 0.05
+    np.testing.assert_allclose(np.nanmedian(parts["err"].values / error), 1, atol=0.01)
