@@ -7,7 +7,7 @@ writes them. Names are imported when first used, so that ``import jwpipe`` costs
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "open": "jwpipe.io",
