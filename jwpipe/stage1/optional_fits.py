@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import header
+from jwpipe.io.names import without_segment
 from jwpipe.numerics.ramp_optional import Segments, count_segments, list_segments
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
@@ -62,7 +63,9 @@ def further_products(
         first = (frames + 1) / 2 + int(keywords.get("DRPFRMS1") or 0)
         share = first / (frames + int(keywords.get("GROUPGAP") or 0))
         made = {"fitopt": _segments(exposure, blocks, rules, void, share)}
-    name = params.opt_name
+    # Segments that are calibrated together have fits of their own, each under its own name.
+    own = str(exposure.attrs.get("filename", ""))
+    name = params.opt_name or (own if without_segment(own) != own else "")
     return {
         suffix: each.assign_attrs(product=suffix, saved_as={suffix: name} if name else {})
         for suffix, each in made.items()
