@@ -30,7 +30,7 @@ OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "charge_migration": ("1x10", "charge_migration", {"skip": False, "signal_threshold": 20000.0}),
     "flicker noise, median": ("1x10", "clean_flicker_noise", {"skip": False}),
     "flicker noise, fft": (
-        "1x10",
+        "irs2",
         "clean_flicker_noise",
         {"skip": False, "fit_method": "fft"},
     ),

@@ -15,10 +15,10 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 from dask import delayed
-from dask.base import tokenize
-from dask.graph_manipulation import bind
+from dask.delayed import Delayed
 from pydantic import Field
 
+from jwpipe.again import again
 from jwpipe.exposure import IMAGE, Header
 from jwpipe.numerics.region_medians import (
     Tally,
@@ -159,14 +159,12 @@ def _blocks(exposure: xr.Dataset, rows: tuple[int, ...]) -> tuple[Any, ...]:
     return (*((size,) for size in shape[:-2]), rows, shape[-1:])
 
 
-def _after(exposure: xr.Dataset, known: Any) -> xr.Dataset:
+def _after(exposure: xr.Dataset, known: da.Array | Delayed) -> xr.Dataset:
     """The exposure with pixels that are computed once ``known`` is."""
     lazy = {str(n): v for n, v in exposure.data_vars.items() if isinstance(v.data, da.Array)}
-    arrays = [v.data for v in lazy.values()]
-    bound = bind(arrays, known, seed=tokenize(arrays, known))
-    return exposure.assign(
-        {name: v.copy(data=data) for (name, v), data in zip(lazy.items(), bound, strict=True)}
-    )
+    gate = known if isinstance(known, da.Array) else da.from_delayed(known, (), np.float64)
+    copies = again({name: variable.data for name, variable in lazy.items()}, gate)
+    return exposure.assign({name: v.copy(data=copies[name]) for name, v in lazy.items()})
 
 
 def _levels(exposure: xr.Dataset, regions: da.Array, rows: tuple[int, ...]) -> Any:

@@ -10,8 +10,7 @@ from astropy.io import fits
 from io_examples import OBSERVATIONS, rate, real_data, uncal
 
 import jwpipe.io as jio
-from jwpipe.io import fits_read, source
-from jwpipe.io import local
+from jwpipe.io import fits_read, local, source
 from jwpipe.io.fitsarray import FitsArray, bounding_box
 
 
