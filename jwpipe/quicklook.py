@@ -69,7 +69,7 @@ def show(source: str | Path | xr.Dataset, png: str | Path, *, wcs: bool = False)
     figure = {2: _image_figure, 3: _cube_figure, 4: _ramp_figure}[axes](exposure)
     if wcs:
         pictures = [each for each in figure.axes if each.images]
-        overlay(pictures, exposure, _step(exposure["sci"].shape[-2:]))
+        overlay(pictures, exposure)
     name = str(exposure.attrs.get("filename") or "exposure in memory")
     figure.text(0.01, _below_top(figure, 0.1), name, va="top", fontsize=12, weight="bold")
     figure.text(0.01, _below_top(figure, 0.36), _facts(exposure), va="top", fontsize=9, color=GREY)
@@ -100,7 +100,9 @@ def _facts(exposure: xr.Dataset) -> str:
     """One line of what was observed and how."""
     keywords = header(exposure)
     optics = [
-        str(keywords[k]) for k in ("FILTER", "PUPIL") if keywords.get(k) not in (None, "CLEAR")
+        str(keywords[k])
+        for k in ("FILTER", "PUPIL", "GRATING", "BAND")
+        if keywords.get(k) not in (None, "CLEAR", "N/A")
     ]
     parts = [
         exposure.attrs.get("product"),
@@ -135,10 +137,8 @@ def _image_figure(exposure: xr.Dataset) -> Figure:
     height = bottom + tall + HEAD
     figure = _figure(width, height)
     place = (1.05 / width, bottom / height, 7.2 / width, tall / height)
-    axes = figure.add_axes(place, projection=_sky(exposure, step))
-    drawn = axes.imshow(
-        image, origin="lower", cmap=_colours(), norm=_stretch(image), interpolation="nearest"
-    )
+    axes = figure.add_axes(place, projection=_sky(exposure))
+    drawn = _draw(axes, image, _stretch(image), step)
     _label_sky(axes)
     _colour_bar(figure, drawn, (8.45 / width, place[1], 0.17 / width, place[3]), _unit(exposure))
     _say(figure, _flag_lines(flags, float(np.mean(~np.isfinite(image)))))
@@ -152,7 +152,8 @@ def _cube_figure(exposure: xr.Dataset) -> Figure:
     planes, first, flags = dask_compute(
         [_reduced(cube[n], step) for n in shown], cube[0], _flag_shares(exposure)
     )
-    figure = _panels(planes, [f"integration {n + 1}" for n in shown], _unit(exposure))
+    titles = [f"integration {n + 1}" for n in shown]
+    figure = _panels(planes, titles, _unit(exposure), step)
     bright = first >= np.nanpercentile(first, 99) if np.isfinite(first).any() else first == first
     levels = da.nanmean(da.where(bright, cube, np.nan), axis=(1, 2)).compute()
     axes = _side_axes(figure)
@@ -170,7 +171,7 @@ def _ramp_figure(exposure: xr.Dataset) -> Figure:
     what = "its only group" if single else "last − first group"
     planes = [_reduced(ramp[n, -1] - (0 if single else ramp[n, 0]), step) for n in shown]
     planes, sample = dask_compute(planes, _few_pixels(ramp[0]))
-    figure = _panels(planes, [f"integration {n + 1}: {what}" for n in shown], "DN")
+    figure = _panels(planes, [f"integration {n + 1}: {what}" for n in shown], "DN", step)
     axes = _side_axes(figure)
     for values in _spread(sample):
         groups = np.arange(1, len(values) + 1)
@@ -182,7 +183,7 @@ def _ramp_figure(exposure: xr.Dataset) -> Figure:
     return figure
 
 
-def _panels(planes: Sequence[np.ndarray], titles: Sequence[str], unit: str) -> Figure:
+def _panels(planes: Sequence[np.ndarray], titles: Sequence[str], unit: str, step: int) -> Figure:
     """Up to four images on one stretch on the left of a figure, one colour bar between them and the right."""
     columns = 1 if len(planes) == 1 else 2
     rows = -(-len(planes) // columns)
@@ -198,13 +199,22 @@ def _panels(planes: Sequence[np.ndarray], titles: Sequence[str], unit: str) -> F
     drawn = []
     for n, (plane, title) in enumerate(zip(planes, titles, strict=True)):
         axes = figure.add_subplot(grid[n // columns, n % columns])
-        axes.imshow(plane, origin="lower", cmap=_colours(), norm=stretch, interpolation="nearest")
+        _draw(axes, plane, stretch, step)
         axes.set_title(title, fontsize=9)
         axes.tick_params(labelsize=7)
         drawn.append(axes)
     place = (0.58, bottom / high, 0.012, 1 - (bottom + HEAD + 0.25) / high)
     _colour_bar(figure, drawn[0].images[0], place, unit)
     return figure
+
+
+def _draw(axes: Axes, image: np.ndarray, stretch: Any, step: int) -> Any:
+    """Draw means of ``step`` x ``step`` pixels where those pixels are: axes count the pixels of the file, from 0."""
+    height, width = (size * step - 0.5 for size in image.shape)
+    return axes.imshow(
+        image, origin="lower", cmap=_colours(), norm=stretch, interpolation="nearest",
+        extent=(-0.5, width, -0.5, height),
+    )  # fmt: skip
 
 
 def _side_axes(figure: Figure) -> Axes:
@@ -258,8 +268,8 @@ def _stretch(values: np.ndarray) -> Any:
     return ImageNormalize(vmin=low, vmax=high, stretch=AsinhStretch(linear))
 
 
-def _sky(exposure: xr.Dataset, step: int) -> Any:
-    """The FITS WCS of the picture, from the keywords; ``None`` where there is none."""
+def _sky(exposure: xr.Dataset) -> Any:
+    """The FITS WCS of the pixels, from the keywords; ``None`` where there is none."""
     sci = exposure.attrs.get("sci", {})
     if any(sci.get(name) is None for name in WCS_KEYWORDS) or not sci["CTYPE1"].startswith("RA"):
         return None
@@ -269,8 +279,7 @@ def _sky(exposure: xr.Dataset, step: int) -> Any:
     names = [name for name in sci if name.startswith(WCS_TERMS)]
     cards = Header({name: sci[name] for name in names if sci[name] is not None})
     cards["WCSAXES"] = 2
-    height, width = exposure["sci"].shape
-    return WCS(cards, naxis=2, relax=True).slice((slice(0, height, step), slice(0, width, step)))
+    return WCS(cards, naxis=2, relax=True)
 
 
 def _label_sky(axes: Axes) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import ExposureError, header
-from jwpipe.wcs.inspect import Part, parts_of
+from jwpipe.wcs.inspect import Part, parts_of, wcs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 POINTS = 240
 """Points of the grid along a part's longer side."""
 FEWEST = 12
+GAP = 0.2
+"""Of the range of values: what of it is free of values divides it."""
 RIGHT_ASCENSION, DECLINATION, OUTLINE = "#7fd7ff", "#b6f58c", "#ffffff"
 COLOURS = ("#7fffd4", "#ffe066", "#8ecbff", "#ffb3e6", "#b6f58c", "#ffffff")
 """Of the parts: where there are many, all have the first."""
@@ -41,8 +43,10 @@ class Sampled:
     wavelength: np.ndarray | None
 
 
-def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset, step: int) -> None:
-    """Draw the WCS over pictures of an exposure, in which a pixel is the mean of ``step`` x ``step``.
+def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset) -> None:
+    """Draw the WCS over pictures of an exposure, whose axes count its pixels from 0.
+
+    Of the light of lamps slits and wavelengths are drawn: it has no place on the sky.
 
     Raises
     ------
@@ -50,7 +54,8 @@ def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset, step: int) -> None:
         Where there is no WCS, or only together with sources, as in slitless spectra.
     """
     shape = (exposure.sizes["y"], exposure.sizes["x"])
-    parts = [sampled(part, shape) for part in parts_of(exposure)]
+    spectral = len(wcs_of(exposure, internal=True).output_frame.unit) > 2
+    parts = [sampled(part, shape) for part in parts_of(exposure, internal=spectral)]
     if not parts:
         raise ExposureError(
             f"{header(exposure).filename}: pixels of slitless spectra have a place only together with a source; "
@@ -60,14 +65,13 @@ def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset, step: int) -> None:
     for axes in all_axes:
         sides = axes.get_xlim(), axes.get_ylim()
         for n, one in enumerate(parts):
-            x, y = ((values - (step - 1) / 2) / step for values in (one.x, one.y))
             if one.wavelength is None:
-                _sky(axes, one, x, y)
+                _sky(axes, one)
             else:
                 colour = COLOURS[n % len(COLOURS) if few else 0]
                 named = few or n in (0, len(parts) - 1)
                 along = (n + 1) / (len(parts) + 1) if few else 0.5
-                _spectrum(axes, one, x, y, colour, along if named else None)
+                _spectrum(axes, one, colour, along if named else None)
         axes.set(xlim=sides[0], ylim=sides[1])
 
 
@@ -85,13 +89,15 @@ def sampled(part: Part, shape: tuple[int, int]) -> Sampled:
     return Sampled(part, x, y, *part.world(*np.meshgrid(x, y)))
 
 
-def _sky(axes: Axes, one: Sampled, x: np.ndarray, y: np.ndarray) -> None:
+def _sky(axes: Axes, one: Sampled) -> None:
     """Lines of equal right ascension and declination, and which way is north and east."""
+    x, y = one.x, one.y
     middle = one.ra[len(y) // 2, len(x) // 2]
     ra = middle + (one.ra - middle + 180) % 360 - 180
     for values, colour, name in ((ra, RIGHT_ASCENSION, "RA"), (one.dec, DECLINATION, "Dec")):
         drawn = _lines(axes, (x, y, values), colour)
-        axes.clabel(drawn, fmt=f"{name} {{:.{_digits(values)}f}}°".format, fontsize=6)
+        for text in axes.clabel(drawn, fmt=f"{name} {{:.{_digits(values)}f}}°".format, fontsize=8):
+            text.set_path_effects(_shadow(2))
     _compass(axes, ra, one.dec, x, y)
 
 
@@ -110,16 +116,18 @@ def _compass(axes: Axes, ra: np.ndarray, dec: np.ndarray, x: np.ndarray, y: np.n
     start, length = (float(x[i]), float(y[j])), min(np.ptp(x), np.ptp(y)) / 8
     for name, column, colour in (("E", 0, RIGHT_ASCENSION), ("N", 1, DECLINATION)):
         arrow = way[:, column] / np.linalg.norm(way[:, column]) * length
-        style = {"arrowstyle": "<-", "color": colour, "lw": 1.6}
+        style = {"arrowstyle": "<-", "color": colour, "lw": 1.6, "path_effects": _shadow(3)}
         head = (start[0] + arrow[0], start[1] + arrow[1])
-        axes.annotate(name, start, head, color=colour, ha="center", va="center", arrowprops=style)
+        axes.annotate(
+            name, start, head, color=colour, ha="center", va="center", arrowprops=style,
+            path_effects=_shadow(2),
+        )  # fmt: skip
 
 
-def _spectrum(
-    axes: Axes, one: Sampled, x: np.ndarray, y: np.ndarray, colour: str, along: float | None
-) -> None:
+def _spectrum(axes: Axes, one: Sampled, colour: str, along: float | None) -> None:
     """The outline of a part and lines of equal wavelength across it; labels, the part's name ``along`` its length."""
     assert one.wavelength is not None
+    x, y = one.x, one.y
     seen = np.isfinite(one.wavelength)
     if not seen.any():
         return
@@ -131,10 +139,13 @@ def _spectrum(
         _wavelengths(axes, one.wavelength, x, y, colour)
     if one.part.label and along is not None:
         rows, columns = np.nonzero(seen)
-        place = (float(np.quantile(x[columns], along)), float(np.max(y[rows])))
+        left, right = axes.images[0].get_extent()[:2]
+        margin = 0.05 * (right - left)
+        across = float(np.clip(np.quantile(x[columns], along), left + margin, right - margin))
+        place = (across, float(np.max(y[rows])))
         axes.annotate(
             one.part.label, place, (0, 3), textcoords="offset points", color=colour,
-            size=7, ha="center", annotation_clip=True, path_effects=_shadow(),
+            size=7, ha="center", annotation_clip=True, path_effects=_shadow(2),
         )  # fmt: skip
 
 
@@ -151,7 +162,7 @@ def _wavelengths(axes: Axes, waves: np.ndarray, x: np.ndarray, y: np.ndarray, co
         text = f"{level:.{_digits(waves)}f}"
         axes.text(
             x[columns[middle]], y[rows[middle]], text, color=colour, size=6, ha="left",
-            va="center", clip_on=True, path_effects=_shadow(),
+            va="center", clip_on=True, path_effects=_shadow(2),
         )  # fmt: skip
 
 
@@ -162,20 +173,33 @@ def _lines(axes: Axes, grid: tuple[np.ndarray, np.ndarray, Any], colour: str) ->
     return drawn
 
 
-def _shadow() -> list[Any]:
+def _shadow(width: float = 1.2) -> list[Any]:
     """A dark edge, by which lines and letters stand out from any picture."""
     from matplotlib.patheffects import withStroke
 
-    return [withStroke(linewidth=1.2, foreground="black")]
+    return [withStroke(linewidth=width, foreground="black")]
 
 
 def _levels(values: Any) -> np.ndarray:
-    """Round numbers within the range of values, some six of them."""
+    """Round numbers within the range of values, some six of them; within each range, where there are several."""
     from matplotlib.ticker import MaxNLocator
 
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
-    ticks = np.asarray(MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high))
-    return ticks[(ticks > low) & (ticks < high)]
+    locator = MaxNLocator(7, steps=[1, 2, 5, 10])
+    found = []
+    for low, high in _ranges(np.asarray(values)):
+        ticks = np.asarray(locator.tick_values(low, high))
+        found.append(ticks[(ticks > low) & (ticks < high)])
+    return np.concatenate(found)
+
+
+def _ranges(values: np.ndarray) -> list[tuple[float, float]]:
+    """From where to where values go: twice where there is a wide gap, as between the channels of MIRI MRS."""
+    known = np.unique(values[np.isfinite(values)])
+    gaps = np.flatnonzero(np.diff(known) > GAP * np.ptp(known)) + 1
+    ranges = np.split(known, gaps)
+    if min(len(each) for each in ranges) < FEWEST:
+        ranges = [known]
+    return [(float(each[0]), float(each[-1])) for each in ranges]
 
 
 def _digits(values: Any) -> int:
@@ -183,4 +207,4 @@ def _digits(values: Any) -> int:
     levels = _levels(values)
     if len(levels) < 2:
         return 3
-    return max(0, int(np.ceil(-np.log10(levels[1] - levels[0]) - 1e-9)))
+    return max(0, int(np.ceil(-np.log10(np.diff(levels).min()) - 1e-9)))

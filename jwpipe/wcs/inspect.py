@@ -230,10 +230,13 @@ def part_of(
     return kind(wcs, choice, keywords, inverse)
 
 
-def parts_of(exposure: xr.Dataset) -> Iterator[Part]:
-    """All parts of an exposure's WCS that need no source: the image, each slit, slice or order."""
+def parts_of(exposure: xr.Dataset, *, internal: bool = False) -> Iterator[Part]:
+    """All parts of an exposure's WCS that need no source: the image, each slit, slice or order.
+
+    ``internal``: of the light of lamps too, which ends at the slits.
+    """
     keywords = header(exposure)
-    wcs = wcs_of(exposure)
+    wcs = wcs_of(exposure, internal=internal)
     kind, chosen = _kind(wcs, keywords)
     if "slit" in chosen:
         choices = [Choice(slit=str(name)) for name in nirspec.slit_names(wcs)]

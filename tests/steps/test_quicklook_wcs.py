@@ -3,13 +3,17 @@
 import matplotlib.image
 import numpy as np
 import pytest
+from astropy import units
+from astropy.modeling.models import Identity, Mapping, Polynomial1D
+from gwcs import WCS
+from gwcs.coordinate_frames import CompositeFrame, Frame2D, SpectralFrame
 from test_wcs_grism import ROWS, built, nircam_tree, still
-from test_wcs_inspect import exposure, image
+from test_wcs_inspect import PIXELS, exposure, image
 from test_wcs_miri import mrs
 from test_wcs_soss import built as built_soss
 
 from jwpipe.exposure import ExposureError
-from jwpipe.quicklook import show
+from jwpipe.quicklook import _image_figure, show
 from jwpipe.quicklook_wcs import _digits, _levels, sampled
 from jwpipe.wcs.inspect import Choice, part_of
 
@@ -49,3 +53,48 @@ def test_pictures_of_large_frames(tmp_path):
     given = exposure(None).isel(x=[0], y=[0]).drop_vars("sci")
     wide = given.assign(sci=(("y", "x"), np.zeros((4, 3300), "f4")))
     assert show(wide, tmp_path / "a.png").exists()
+
+
+def wide(**sci):
+    given = exposure(None).drop_vars("sci")
+    given = given.assign(sci=(("y", "x"), np.zeros((8, 3200), "f4")))
+    return given.assign_attrs(sci=sci)
+
+
+def test_axes_count_the_pixels_of_the_file():
+    """A frame of 8 x 3200 pixels is drawn smaller, and its axes still go to 8 and 3200."""
+    picture = _image_figure(wide()).axes[0]
+    assert picture.images[0].get_array().shape[1] < 2000
+    assert picture.images[0].get_extent() == [-0.5, 3199.5, -0.5, 7.5]
+
+
+def test_the_sky_of_large_frames_is_that_of_the_header():
+    """1e-5 deg a pixel: pixel 1000 is 0.01 deg from the reference pixel, however small the picture."""
+    picture = _image_figure(
+        wide(
+            CTYPE1="RA---TAN", CTYPE2="DEC--TAN", CRPIX1=1.0, CRPIX2=1.0, CRVAL1=10.0, CRVAL2=0.0,
+            CD1_1=1e-5, CD1_2=0.0, CD2_1=0.0, CD2_2=1e-5,
+        )
+    ).axes[0]  # fmt: skip
+    np.testing.assert_allclose(picture.wcs.wcs_pix2world(1000, 0, 0), (10.01, 0), atol=1e-8)
+    assert picture.get_xlim() == (-0.5, 3199.5)
+
+
+def test_channels_have_their_own_levels():
+    """From 4.9 to 5.7 micron steps of 0.2, from 7.5 to 8.7 steps of 0.2."""
+    waves = np.concatenate([np.linspace(4.9, 5.7, 50), np.linspace(7.5, 8.7, 50)])
+    expected = [5.0, 5.2, 5.4, 5.6, 7.6, 7.8, 8.0, 8.2, 8.4, 8.6]
+    np.testing.assert_allclose(_levels(waves), expected)
+
+
+def test_light_of_lamps_has_slits_and_wavelengths_but_no_sky(tmp_path):
+    plane = Frame2D(name="msa_spatial", axes_order=(0, 1), unit=(units.m, units.m))
+    waves = SpectralFrame(name="msa_spectral", unit=(units.um,), axes_order=(2,))
+    model = Mapping((0, 1, 0)) | Identity(2) & Polynomial1D(1, c0=1, c1=0.02)
+    lamp = WCS([(PIXELS, model), (CompositeFrame([plane, waves], name="msa_frame"), None)])
+    bare = matplotlib.image.imread(show(exposure(lamp), tmp_path / "bare.png"))
+    drawn = matplotlib.image.imread(show(exposure(lamp), tmp_path / "drawn.png", wcs=True))
+    assert np.any(drawn != bare)
+    image = WCS([(PIXELS, Identity(2)), (plane, None)])
+    with pytest.raises(ExposureError, match="frame msa_spatial, expected the sky"):
+        show(exposure(image), tmp_path / "a.png", wcs=True)
