@@ -86,6 +86,8 @@ def slit_cutouts(
 ) -> list[Cutout]:
     """The slits of NIRSpec, or those of these names and the ones that hold these sources, in this order.
 
+    Slits that lie beside the frame, as others than its own do beside a subarray, are left out.
+
     Raises
     ------
     ExposureError
@@ -102,6 +104,7 @@ def slit_cutouts(
         )
         for slit, number, box in zip(slits, transform.slit_ids, boxes, strict=True)
     ]
+    found = [each for each in found if min(_size(each.rows), _size(each.columns)) > 0]
     if names is None and source_ids is None:
         return found
     wanted = [each for each in found if each.name in map(str, names or ())]
@@ -283,6 +286,10 @@ def _whole_pixels(box: Any, shape: tuple[int, int]) -> tuple[slice, slice]:
         for (low, high), size in zip(sides, shape, strict=True)
     )
     return rows, columns
+
+
+def _size(pixels: slice) -> int:
+    return int(pixels.stop - pixels.start)
 
 
 def _direct(wcs: WCS, sources: Sequence[Source]) -> tuple[np.ndarray, np.ndarray]:

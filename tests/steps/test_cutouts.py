@@ -206,3 +206,14 @@ def test_slitless_spectra_need_a_catalogue(folder):
 def test_the_star_of_a_time_series_is_on_row_34(folder):
     (cutout,) = cutouts_of(solved("nircam tsgrism", folder))
     assert (cutout.rows, cutout.columns, cutout.y) == (slice(0, 64), slice(0, 2048), 34)
+
+
+@needs_references
+def test_slits_beside_a_subarray_have_no_cutout(folder):
+    """S200A1 is on the rows from 1054 on, of which a frame of 1070 rows has some and one of 1050 none."""
+    wcs = solved("nirspec fixed slits", folder).attrs["wcs"]
+    names = [[each.name for each in slit_cutouts(wcs, (rows, 2048))] for rows in (1050, 1070)]
+    assert "S200A1" not in names[0]
+    assert "S200A1" in names[1]
+    with pytest.raises(ExposureError, match="none of the slits"):
+        slit_cutouts(wcs, (1050, 2048), names=["S200A1"])
