@@ -89,6 +89,11 @@ def with_s_region(exposure: xr.Dataset) -> xr.Dataset:
         Without a WCS, and for slitless spectra, which see the sky where their direct image does.
     """
     wcs = wcs_of(exposure)
+    if wcs.available_frames[0] == "grism_detector":
+        raise ExposureError(
+            f"{header(exposure).filename}: slitless spectra have no outline of their own, expected an image, slits "
+            "or slices; copy S_REGION from the direct image"
+        )
     region = s_region(wcs) if is_image(wcs) else _limits(exposure)
     if region is None:
         raise ExposureError(

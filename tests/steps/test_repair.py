@@ -91,6 +91,16 @@ def test_the_region_of_slices_is_that_of_assign_wcs(tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-3 * 0.27 / 3600)
 
 
+@pytest.mark.skipif(
+    not nirspec_examples.REFERENCES.exists(), reason=f"{nirspec_examples.REFERENCES} is absent"
+)
+def test_slitless_spectra_have_the_region_of_their_direct_image(tmp_path):
+    (mode,) = modes(tmp_path, "nircam wfss a r")
+    solved = tie_to_sky(mode.exposure(tmp_path), mode.files(), AssignWcsParams())
+    with pytest.raises(ExposureError, match="copy S_REGION from the direct image"):
+        with_s_region(solved)
+
+
 def test_from_the_command_line(tmp_path):
     given = pointed().assign_attrs(sci={**pointed().attrs["sci"], **HEADER}, product="cal")
     path = save(given, tmp_path / "one_cal.fits")
