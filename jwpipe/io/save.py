@@ -36,7 +36,7 @@ def save(exposure: xr.Dataset, path: str | Path, *, format: Format = "fits") -> 
     Raises
     ------
     ExposureError
-        The folder cannot be made or written to, or its disk is full.
+        The folder cannot be made or written to, or its disk is full; the name is one of zarr, the format is not.
     """
     whole = cut_to_lengths(exposure, lambda values: dask_compute(*values))
     return store([prepare(whole, path, format=format)])[0]
@@ -68,6 +68,8 @@ def product_path(exposure: xr.Dataset, path: str | Path, *, format: Format = "fi
             f"{path}: products are written to local or shared folders; copy them from there"
         )
     path = Path(path)
+    if path.suffix.lower() == ".zarr" and format != "zarr":
+        raise ExposureError(f"{path}: a FITS product cannot be a .zarr; save it with format='zarr'")
     if path.suffix.lower() in (".fits", ".zarr") and not (path.is_dir() and path.suffix != ".zarr"):
         return path
     source = str(

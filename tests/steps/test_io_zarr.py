@@ -141,3 +141,10 @@ def test_real_wcs_survives(tmp_path):
     again = jio.open(jio.save(cal, tmp_path, format="zarr"))
     assert again.attrs["wcs"](100, 200) == cal.attrs["wcs"](100, 200)
     assert again.attrs["asdf"] == cal.attrs["asdf"]
+
+
+def test_fits_products_are_not_called_zarr(tmp_path):
+    rate(tmp_path / "a_rate.fits")
+    with pytest.raises(ExposureError, match="format='zarr'"):
+        jio.save(jio.open(tmp_path / "a_rate.fits"), tmp_path / "a.zarr")
+    assert not (tmp_path / "a.zarr").exists()
