@@ -307,6 +307,7 @@ def show(file: str, output: str | None, wcs: bool) -> None:
     metavar="X0 Y0",
     help="Grisms: the source's pixel in the direct image, counted from 0.",
 )
+@click.option("--stripe", type=int, metavar="N", help="DHS: the stripe, with --inverse.")
 @plain_errors
 def wcs(file: str, coordinates: tuple[float, ...], inverse: bool, **choice: Any) -> None:
     """Print where pixel X Y of FILE looks: right ascension, declination, wavelength.

@@ -28,12 +28,16 @@ World = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
 @dataclass(frozen=True)
 class Choice:
-    """Of which slit (a name, or a slitlet's number), slice (0 to 29), order, or source (its pixel) the light is."""
+    """Of which slit (a name, or a slitlet's number), slice (0 to 29), order, source (its pixel) or stripe the light is.
+
+    A stripe is asked for on the way back only: pixels tell theirs.
+    """
 
     slit: str | None = None
     slice: int | None = None
     order: int | None = None
     source: tuple[float, float] | None = None
+    stripe: int | None = None
 
 
 @dataclass(frozen=True)
@@ -265,7 +269,7 @@ def _kind(wcs: WCS, header: Header) -> tuple[Kind, tuple[str, ...]]:
         return _slice, ("slice",)
     if frames[0] == "grism_detector":
         wide = wcs.forward_transform.n_inputs == 5
-        return _trace, ("order", "source") if wide else ("order",)
+        return _trace, ("order", *("source",) * wide, *("stripe",) * _striped(wcs))
     if header.get("EXP_TYPE") == "NIS_SOSS" and wcs.forward_transform.n_inputs == 3:
         return _order, ("order",)
     if not pixel_alone:
@@ -277,7 +281,7 @@ def _kind(wcs: WCS, header: Header) -> tuple[Kind, tuple[str, ...]]:
 
 
 def _refuse_others(choice: Choice, chosen: Sequence[str], header: Header) -> None:
-    for name in ("slit", "slice", "order", "source"):
+    for name in ("slit", "slice", "order", "source", "stripe"):
         if getattr(choice, name) is not None and name not in chosen:
             takes = " and ".join(f"--{each}" for each in chosen) or "the pixel alone"
             raise ExposureError(
@@ -315,7 +319,7 @@ def _order(wcs: WCS, choice: Choice, header: Header, inverse: bool) -> Part:
 
 
 def _trace(wcs: WCS, choice: Choice, header: Header, inverse: bool) -> Part:
-    """Take an order of a trace, and where the pixel's light must be told the source, of that."""
+    """Take an order of a trace; where it must be told, that of a source, and on the way back of a stripe."""
     order = _one_of("order", choice.order, _orders(wcs), header)
     wide = wcs.forward_transform.n_inputs == 5
     if wide and choice.source is None and not inverse:
@@ -325,7 +329,17 @@ def _trace(wcs: WCS, choice: Choice, header: Header, inverse: bool) -> Part:
         )
     source = choice.source or ()
     of = " of the source at ({:g}, {:g})".format(*source) if source else ""
-    return Part(f"order {order}{of}", wcs, (*source, order), (order,), header.filename)
+    after = [order]
+    if inverse and _striped(wcs):
+        stripes = sorted(map(int, wcs.pipeline[0].transform.selector))
+        after.append(_one_of("stripe", choice.stripe, stripes, header))
+        of = f" of stripe {after[-1]}"
+    return Part(f"order {order}{of}", wcs, (*source, order), tuple(after), header.filename)
+
+
+def _striped(wcs: WCS) -> bool:
+    """Whether each stripe of the frame has a trace of its own, as with the DHS of NIRCam."""
+    return hasattr(wcs.pipeline[0].transform, "label_mapper")
 
 
 def _slices(wcs: WCS) -> list[int]:
@@ -338,6 +352,8 @@ def _slices(wcs: WCS) -> list[int]:
 def _orders(wcs: WCS) -> list[int]:
     """The orders of a grism, or of SOSS."""
     transform = wcs.pipeline[0].transform
+    if wcs.available_frames[0] == "grism_detector" and _striped(wcs):
+        transform = next(iter(transform.selector.values()))
     leaves = transform.traverse_postorder() if transform.n_submodels > 1 else [transform]
     found = [leaf.orders for leaf in leaves if hasattr(leaf, "orders")]
     return [int(order) for order in found[0]] if found else list(soss.ORDERS)

@@ -10,7 +10,9 @@ from astropy.modeling.models import Polynomial1D
 from test_wcs_grism import POINTING, distortion
 
 from jwpipe.exposure import ExposureError, header
+from jwpipe.quicklook import show
 from jwpipe.stage2.assign_wcs import AssignWcsParams, tie_to_sky
+from jwpipe.wcs.inspect import Choice, part_of, parts_of
 from jwpipe.wcs.modes import family_of
 
 PARAMS = AssignWcsParams()
@@ -171,3 +173,22 @@ def test_references_of_another_mode_are_refused(changes, reason):
 def test_the_long_channel_counts_stripes_by_the_subarrays_name():
     with pytest.raises(ExposureError, match="expected the number of its stripes"):
         solved(LONG | {"SUBARRAY": "SUB_DHS"}, specwcs=long_specwcs())
+
+
+def test_pixels_and_light_are_found():
+    """1.25 micron is an eighth into the trace: in stripe 4 at 540, in stripe 3 at 530 pixels."""
+    exposure = solved()
+    assert [part.label for part in parts_of(exposure)] == ["order 1"]
+    place = part_of(exposure, Choice()).place(540, 5)
+    assert place.wavelength == pytest.approx(1.25)
+    for stripe, x in ((3, 530), (4, 540)):
+        back = part_of(exposure, Choice(stripe=stripe), inverse=True)
+        found = back.pixel(place.ra, place.dec, 1.25)
+        assert (found.x, found.part) == (pytest.approx(x, abs=1e-2), f"order 1 of stripe {stripe}")
+    with pytest.raises(ExposureError, match="say which stripe with --stripe; it has 3, 4"):
+        part_of(exposure, Choice(), inverse=True)
+
+
+def test_the_spectra_are_drawn(tmp_path):
+    bare = show(solved(), tmp_path / "bare.png").read_bytes()
+    assert show(solved(), tmp_path / "drawn.png", wcs=True).read_bytes() != bare
