@@ -10,9 +10,10 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from jwpipe.step import PEER, AnyStep, Params
 
@@ -25,7 +26,7 @@ class ParameterError(ValueError):
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint: the valid name closest to ``name``, or all of them."""
-    choices = sorted(known)
+    choices = sorted(set(known))
     close = get_close_matches(name, choices, 1, 0.5)
     return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(choices)}"
 
@@ -67,12 +68,22 @@ def _resolve_step(pipeline: str, step: AnyStep, layers: Sequence[Layer]) -> Para
             hint = nearest(name, fields)
             raise ParameterError(f"step {step.name} has no parameter {name!r}; {hint}")
     try:
-        return step.params(**values)
+        return step.params(**{name: _listed(fields[name], values[name]) for name in values})
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()
         )
         raise ParameterError(f"step {step.name}: {problems}") from None
+
+
+def _listed(field: FieldInfo, value: Any) -> Any:
+    """The value as a list, where the parameter is one: ``32,32`` and a single value are short for ``[32, 32]``."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    if value is None or not any(get_origin(kind) is tuple for kind in kinds):
+        return value
+    if isinstance(value, str):
+        return [part.strip() for part in value.strip("()[], ").split(",")]
+    return [value] if isinstance(value, (int, float)) or callable(value) else value
 
 
 def peer_layer(steps: Sequence[AnyStep]) -> dict[str, dict[str, Any]]:

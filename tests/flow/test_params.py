@@ -49,6 +49,29 @@ def test_what_a_step_does_not_take_is_refused(values, told):
         resolve("detector1", DETECTOR1, ({"jump": values},))
 
 
+@pytest.mark.parametrize("text", ["32,24", "[32, 24]", "(32, 24)", "32, 24"])
+def test_lists_need_no_brackets(text):
+    layer = from_settings([f"clean_flicker_noise.background_box_size={text}"])
+    found = resolve("detector1", DETECTOR1, (layer,))["clean_flicker_noise"]
+    assert found.background_box_size == (32, 24)
+
+
+@pytest.mark.parametrize(("value", "listed"), [("390.6", (390.6,)), ("10,390.6", (10.0, 390.6))])
+def test_a_single_value_is_a_list_of_one(value, listed):
+    layer = from_settings([f"emicorr.onthefly_corr_freq={value}"])
+    assert resolve("detector1", DETECTOR1, (layer,))["emicorr"].onthefly_corr_freq == listed
+
+
+def test_lists_of_another_length_are_refused():
+    layer = from_settings(["clean_flicker_noise.background_box_size=32"])
+    with pytest.raises(ParameterError, match=r"background_box_size\.1 = .*Field required"):
+        resolve("detector1", DETECTOR1, (layer,))
+
+
+def test_valid_names_are_given_once():
+    assert nearest("zzz", ["jump", "ipc", "jump"]) == "valid: ipc, jump"
+
+
 def test_options_of_a_word_are_listed_in_the_refusal():
     with pytest.raises(ParameterError, match=r"'square', 'gaussian'"):
         resolve("image2", IMAGE2, ({"resample": {"kernel": "round"}},))
