@@ -171,11 +171,11 @@ def _named(products: Products, prepared: Prepared) -> Products:
 
 
 def _saved_whole(steps: tuple[Planned, ...]) -> tuple[Planned, ...]:
-    """The steps, with what superstripes make together saved where the result of refpix is wanted."""
+    """The steps, with what superstripes make together saved where that, or the result of refpix, is wanted."""
     named = {each.step.name: each for each in steps}
     if "superstripes" not in named or not named["superstripes"].runs:
         return steps
-    wanted = named["refpix"].params.save_results
+    wanted = any(named[name].params.save_results for name in ("refpix", "superstripes"))
     saves = {"refpix": False, "superstripes": wanted}
     return tuple(
         replace(each, params=each.params.model_copy(update={"save_results": saves[each.step.name]}))

@@ -81,16 +81,17 @@ class Request:
 
 def all_steps() -> dict[str, tuple[AnyStep, ...]]:
     """The steps of each pipeline, in order; of stage 1 those of all detectors together."""
-    from jwpipe.stage1 import GUIDER, MIRI, NEAR_INFRARED, before_dark
+    from jwpipe.stage1 import GUIDER, MIRI, NEAR_INFRARED, STRIPED, before_dark
     from jwpipe.stage2 import IMAGE
     from jwpipe.stage2.flat_field_guider import flat_field_guider
     from jwpipe.stage3 import IMAGE3
 
+    ramps = _merged(_merged(NEAR_INFRARED, STRIPED), MIRI)
     return {
-        "detector1": _merged(NEAR_INFRARED, MIRI),
+        "detector1": ramps,
         "image2": IMAGE,
         MOSAIC: IMAGE3,
-        "dark": _merged(before_dark(NEAR_INFRARED), before_dark(MIRI)),
+        "dark": before_dark(ramps),
         "guider": (*GUIDER, flat_field_guider),
     }
 

@@ -25,6 +25,14 @@ def test_pipelines_chains_and_steps(text, pipelines, single):
     assert parse_pipelines(text) == (pipelines, single)
 
 
+@pytest.mark.parametrize("pipeline", ["detector1", "dark"])
+def test_steps_of_all_detectors_are_known(pipeline):
+    names = [step.name for step in all_steps()[pipeline]]
+    assert names[names.index("refpix") :][:3] == ["refpix", "superstripes", "linearity"]
+    assert {"emicorr", "reset", "rscd"} <= set(names)
+    assert len(names) == len(set(names))
+
+
 @pytest.mark.parametrize(
     ("pipeline", "takes", "combines"),
     [

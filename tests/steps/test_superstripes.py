@@ -19,6 +19,7 @@ from jwpipe.numerics.stripes import Stack
 from jwpipe.refs import References
 from jwpipe.refs.content import ReferenceRefused
 from jwpipe.refs.placement import Placement, science_placement
+from jwpipe.runner import Silent
 from jwpipe.stage1.superstripes import (
     STACKED,
     SuperstripesParams,
@@ -229,3 +230,10 @@ def test_uneven_times_are_saved_with_the_ramp(tmp_path):
     with fits.open(saved) as hdus:
         tree = asdf.open(io.BytesIO(hdus["ASDF"].data.tobytes()))["meta"]
     np.testing.assert_allclose(tree["exposure"]["read_times"], header(ramp).read_times)
+
+
+def test_the_step_that_puts_them_together_is_saved_as_refpix(tmp_path):
+    source, files = write_case(SUPERSTRIPES, tmp_path)
+    options = {"overrides": files, "save": ["superstripes"], "watcher": Silent()}
+    (outcome,) = jwpipe.run("dark", source, tmp_path / "out", **options)
+    assert [path.name for path in outcome.written] == ["jw1_refpix.fits", "jw1_dark.fits"]
