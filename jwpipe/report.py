@@ -154,7 +154,7 @@ def print_outcomes(outcomes: Sequence[Outcome], folder: Path, *, seconds: float,
         table.columns[1].overflow = "fold"
         for outcome in shown:
             written = "\n".join(_inside(path, folder) for path in outcome.written)
-            kept = f"({outcome.name}: kept for the mosaic)"
+            kept = f"({outcome.name}: {outcome.unwritten})"
             table.add_row(outcome.stage, escape(written or kept), f"{outcome.seconds:.1f} s")
         console.print(table)
     for outcome in bad:

@@ -58,6 +58,8 @@ class Outcome:
     written: tuple[Path, ...] = ()
     seconds: float = 0.0
     error: str = ""
+    unwritten: str = "kept for the mosaic"
+    """Why there is nothing written, where nothing failed."""
 
 
 class Watcher(Protocol):
@@ -255,7 +257,8 @@ class Runner:
             logger.debug("%s failed", name, exc_info=True)
             error = message_of(failure, name, stage)
         self.watcher.finish(error)
-        return Outcome(name, stage, tuple(written), time.perf_counter() - started, error)
+        why = Outcome.unwritten if self.request.combines else "made before"
+        return Outcome(name, stage, tuple(written), time.perf_counter() - started, error, why)
 
     def _exposure(self, unit: ExposureInput, written: list[Path]) -> None:
         if self.request.lists_sources:

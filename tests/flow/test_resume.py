@@ -35,6 +35,7 @@ def again(raw, refs, tmp_path):
             "detector1", raw, out, refs=refs, resume=True, watcher=Silent(), **options
         )
         assert not outcome.error
+        assert outcome.written or outcome.unwritten == "made before"
         return [path.name.rpartition("_")[2] for path in outcome.written]
 
     assert run(**OPTIONS) == ["rate.fits", "rateints.fits"]
