@@ -16,6 +16,7 @@ from jwpipe.io.fitsarray import FitsArray
 from jwpipe.numerics.stripes import Run
 from jwpipe.refs.cache import CACHE, SparseFlags
 from jwpipe.refs.content import Stamp, decoded
+from jwpipe.refs.prepared import STORE
 from jwpipe.refs.quality import Translation, translate
 
 ALL = slice(None)
@@ -126,7 +127,7 @@ class StandardFlags:
 
 @dataclass(frozen=True)
 class MappedPixels:
-    """``function(pixels, *arguments)`` of a region's pixels, kept in the cache of the process."""
+    """``function(pixels, *arguments)`` of a region's pixels, prepared once a process."""
 
     parent: "RefArray"
     function: Callable[..., np.ndarray]
@@ -134,10 +135,10 @@ class MappedPixels:
     dtype: np.dtype[Any]
 
     def read(self, rows: Span, columns: Span) -> np.ndarray:
-        """Transform the region, or take it from the cache."""
-        return CACHE.get(
-            self, (rows, columns), lambda: self._transform(slice(*rows), slice(*columns))
-        )
+        """Transform the region, or take it from where it is kept."""
+        region = slice(*rows), slice(*columns)
+        prepared = CACHE.get(self, (rows, columns), lambda: STORE.put(self._transform(*region)))
+        return prepared.read()
 
     def _transform(self, rows: slice, columns: slice) -> np.ndarray:
         arguments = [

@@ -1,8 +1,8 @@
 """Arrays of references kept in memory, shared by all threads of a process, bounded in bytes.
 
-A transformed reference (a dark averaged to the read pattern) is expensive and is wanted again by
-every further exposure of the same detector; two threads that want it at the same time must compute
-it once. Pixels as they lie in a file are kept while there is room: reading them again costs little.
+Every further exposure of the same detector wants the same references again. A transformed one (a dark averaged to the
+read pattern) is expensive: two threads that want it at the same time must compute it once, and it waits on disk
+(``prepared``). Pixels as they lie in a file are kept while there is room: reading them again costs little.
 
 Regions are dropped from the array least recently used: that of another detector. Exposures ask for
 the regions of an array in the same order; where they do not fit together, dropping the oldest
@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 320e6)))
+CAPACITY = int(float(os.environ.get("JWPIPE_REFERENCE_CACHE", 160e6)))
 """Bytes of reference arrays that a process keeps; JWPIPE_REFERENCE_CACHE in the environment."""
 
 
