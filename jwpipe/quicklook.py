@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PIXELS = 1600
+LONG = 8
 PANELS = 4
 RAMPS = 6
 COLOURS = "magma"
@@ -211,9 +212,11 @@ def _panels(planes: Sequence[np.ndarray], titles: Sequence[str], unit: str, step
 def _draw(axes: Axes, image: np.ndarray, stretch: Any, step: int) -> Any:
     """Draw means of ``step`` x ``step`` pixels where those pixels are: axes count the pixels of the file, from 0."""
     height, width = (size * step - 0.5 for size in image.shape)
+    # Long subarrays fill the figure: drawn to scale they are too thin to see anything.
+    aspect = "auto" if max(image.shape) >= LONG * min(image.shape) else "equal"
     return axes.imshow(
         image, origin="lower", cmap=_colours(), norm=stretch, interpolation="nearest",
-        extent=(-0.5, width, -0.5, height),
+        extent=(-0.5, width, -0.5, height), aspect=aspect,
     )  # fmt: skip
 
 

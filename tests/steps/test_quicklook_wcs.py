@@ -98,3 +98,8 @@ def test_light_of_lamps_has_slits_and_wavelengths_but_no_sky(tmp_path):
     image = WCS([(PIXELS, Identity(2)), (plane, None)])
     with pytest.raises(ExposureError, match="frame msa_spatial, expected the sky"):
         show(exposure(image), tmp_path / "a.png", wcs=True)
+
+
+def test_long_subarrays_fill_the_figure():
+    assert _image_figure(wide()).axes[0].get_aspect() == "auto"
+    assert _image_figure(exposure(None)).axes[0].get_aspect() == 1
