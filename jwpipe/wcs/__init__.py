@@ -9,6 +9,7 @@ file                 modes                                     frames, from the 
                      NIRCam, NIRISS, MIRI, FGS
 ``grism``            slitless spectra of NIRCam and NIRISS     grism_detector, detector, v2v3, v2v3vacorr, world
                      NIRCam's grism time series                grism_detector, direct_image, v2v3, ..., world
+``dhs``              NIRCam's grism time series in stripes     grism_detector, direct_image, v2v3, ..., world
 ``soss``             NIRISS SOSS                               detector, world
 ``miri_lrs``         MIRI LRS with and without slit            detector, alpha_beta, v2v3, v2v3vacorr, world
 ``miri_mrs``         MIRI MRS                                  detector, alpha_beta, v2v3, v2v3vacorr, world
