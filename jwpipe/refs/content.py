@@ -197,11 +197,16 @@ def _column(values: Any) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-def tree(path: str) -> dict[str, Any]:
-    """The tree of an ASDF or JSON file, in memory, the file closed."""
-    if path.endswith(".json"):
-        return json.loads(Path(path).read_text())
+@lru_cache(maxsize=32)
+def tree(file: Stamp) -> Mapping[str, Any]:
+    """The tree of an ASDF or JSON file, in memory, the file closed.
+
+    All who ask share its models and arrays, and change none: making the models takes longer than all that is done
+    with them.
+    """
+    if file.path.endswith(".json"):
+        return MappingProxyType(json.loads(Path(file.path).read_text()))
     import asdf
 
-    with asdf.open(path, lazy_load=False, memmap=False) as opened:
-        return dict(opened.tree)
+    with asdf.open(file.path, lazy_load=False, memmap=False) as opened:
+        return MappingProxyType(dict(opened.tree))

@@ -107,9 +107,9 @@ class RefFile:
         return _table(self.stamp, extension.index)
 
     def tree(self) -> dict[str, Any]:
-        """The tree of an ASDF or JSON file, models and arrays in memory."""
+        """The tree of an ASDF or JSON file, in memory: its models and arrays are shared, copy what is to be changed."""
         try:
-            return content.tree(self.path)
+            return dict(content.tree(self.stamp))
         except (OSError, ValueError) as error:
             raise ReferenceRefused(
                 f"{self.path}: not a readable ASDF or JSON file ({error})"

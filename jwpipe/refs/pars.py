@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jwpipe.exposure import Header
-from jwpipe.refs.content import ReferenceRefused, tree
+from jwpipe.refs.content import ReferenceRefused, stamp, tree
 from jwpipe.refs.files import RefFile
 from jwpipe.refs.selection import select
 
@@ -112,7 +112,7 @@ def read_pars(path: str | Path) -> dict[str, dict[str, Any]]:
         Where the file is not a parameter file.
     """
     try:
-        content = tree(str(path))
+        content = tree(stamp(path))
     except (OSError, ValueError) as error:
         raise ReferenceRefused(f"{path}: not a readable ASDF file ({error})") from error
     if not isinstance(content.get("parameters"), Mapping) or not _class(content):

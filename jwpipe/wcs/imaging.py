@@ -15,6 +15,7 @@ world        right ascension, declination (deg)  the telescope's pointing and ro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import Any
 
 import xarray as xr
@@ -79,7 +80,7 @@ def imaging_wcs(
     """
     pointing = Pointing.from_header(header)
     corner = subarray_corner(header)
-    model = distortion.copy()
+    model = copy(distortion)
     to_v2v3 = _chain(_shift(*corner), _shift(*filter_offset(header, filters)), model)
     wcs = WCS(
         [

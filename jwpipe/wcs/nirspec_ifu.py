@@ -21,6 +21,7 @@ which slice a pixel belongs to, and its frames are coordinates -> detector -> sl
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingType
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,7 +126,7 @@ def _colour(header: Header, references: References) -> Steps:
     if is_internal(header):
         return []
     file = references["chromcorr"]
-    model: Model = Identity(3) if file is None else file.tree()["model"]
+    model: Model = Identity(3) if file is None else copy(file.tree()["model"])
     return [(spectral("oteip"), carry(model, "chrom_corr", "x_ote y_ote", "x_ote y_ote"))]
 
 

@@ -17,6 +17,8 @@ Lamps and the closed filter end at the MSA.
 
 from __future__ import annotations
 
+from copy import copy
+
 from astropy.modeling import Model
 from astropy.modeling.models import Const1D, Identity, Mapping, Scale
 from gwcs import WCS
@@ -69,6 +71,7 @@ def _to_sky(header: Header, fore: Model, ote: Model, wavelength: float) -> Steps
     pointing = Pointing.from_header(header)
     # Back to the MSA the wavelength is that of the middle: positions alone come from the sky.
     fixed = Mapping((0, 1, 1)) | Identity(2) & Const1D(wavelength)
+    fore, ote = copy(fore), copy(ote)
     fore.inverse = fixed | fore.inverse
     return [
         (plane("msa"), named(fore, "msa2oteip", "x_msa y_msa lam", "x_ote y_ote")),
