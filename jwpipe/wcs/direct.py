@@ -26,6 +26,8 @@ from astropy.modeling.models import (
 )
 from astropy.modeling.tabular import Tabular1D, Tabular2D
 
+from jwpipe.numerics.jit import kernel
+
 Values = tuple[Any, ...]
 Function = Callable[..., Values]
 OPERATORS = {
@@ -61,7 +63,7 @@ def direct(model: Model) -> Function:
     """A function that evaluates ``model``."""
     if isinstance(model, CompoundModel) and isinstance(model.right, Model):
         return _compound(model)
-    make = SIMPLE.get(type(model), _as_it_is)
+    make = SIMPLE.get(type(model), _plain if type(model).__name__ in PLAIN else _as_it_is)
     return make(model)
 
 
@@ -117,6 +119,79 @@ def _table(model: Model) -> Function:
     return lambda *values: (model.evaluate(*values),)
 
 
+def _plain(model: Model) -> Function:
+    """A model whose outputs are the values of ``evaluate``, with parameters as numbers."""
+    parameters = tuple(model.param_sets)
+    if model.n_outputs == 1:
+        return lambda *values: (model.evaluate(*values, *parameters),)
+    return lambda *values: tuple(model.evaluate(*values, *parameters))
+
+
+def _plane_table(model: Tabular2D) -> Function:
+    """A table of two inputs: those of a grid, (n, 1) and (1, m), are looked up once for each row and column."""
+    filled = not model.bounds_error and model.fill_value is not None
+    linear = filled and np.isnan(model.fill_value) and model.method == "linear"
+    table = np.ascontiguousarray(model.lookup_table, dtype=float)
+    points = [np.asarray(each, dtype=float) for each in model.points]
+
+    def function(first: Any, second: Any) -> Values:
+        shapes = np.shape(first), np.shape(second)
+        if not linear or len(shapes[0]) != 2 or (shapes[0][1], shapes[1][0]) != (1, 1):
+            return (model.evaluate(first, second),)
+        found = np.empty((shapes[0][0], shapes[1][1]))
+        rows, columns = (
+            _places(each, np.ravel(at)) for each, at in zip(points, (first, second), strict=True)
+        )
+        _look_up(table, *rows, *columns, found)
+        return (found,)
+
+    return function
+
+
+def _places(points: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The interval that each value is in, -1 where in none, and how far it is in it, from 0 to 1."""
+    n = np.clip(np.searchsorted(points, at, side="right") - 1, 0, len(points) - 2)
+    part = (at - points[n]) / (points[n + 1] - points[n])
+    n[~((at >= points[0]) & (at <= points[-1]))] = -1
+    return n, part
+
+
+@kernel
+def _look_up(
+    table: np.ndarray, rows: np.ndarray, u: np.ndarray, columns: np.ndarray, v: np.ndarray, out: np.ndarray
+) -> None:  # fmt: skip
+    """Interpolate linearly between the rows and columns of a table, ``u`` and ``v`` past each; NaN where -1."""
+    for j in range(len(rows)):
+        y = rows[j]
+        if y < 0:
+            out[j] = np.nan
+            continue
+        for i in range(len(columns)):
+            x = columns[i]
+            if x < 0:
+                out[j, i] = np.nan
+                continue
+            out[j, i] = (
+                table[y, x] * (1 - u[j]) * (1 - v[i])
+                + table[y, x + 1] * (1 - u[j]) * v[i]
+                + table[y + 1, x] * u[j] * (1 - v[i])
+                + table[y + 1, x + 1] * u[j] * v[i]
+            )
+
+
+PLAIN = frozenset(
+    {
+        "AnglesFromGratingEquation3D",
+        "CartesianToSpherical",
+        "DirCos2Unitless",
+        "Snell",
+        "SphericalToCartesian",
+        "Unitless2DirCos",
+        "WavelengthFromGratingEquation",
+    }
+)
+"""Names of transforms evaluated as they are written, which are not imported for it."""
+
 SIMPLE: dict[type, Callable[[Any], Function]] = {
     Mapping: _mapping,
     Identity: lambda model: lambda *values: values,
@@ -126,5 +201,5 @@ SIMPLE: dict[type, Callable[[Any], Function]] = {
     Polynomial1D: _polynomial,
     Polynomial2D: _polynomial,
     Tabular1D: _table,
-    Tabular2D: _table,
+    Tabular2D: _plane_table,
 }

@@ -112,7 +112,7 @@ class Aperture:
         """
         assert optics.disperser.wavelength is not None  # slits are not seen through the mirror
         y = np.linspace(*along, TABLE_LENGTH)
-        beta = middle(np.zeros_like(y), y)[1]
+        beta = Direct((middle,))(np.zeros_like(y), y)[1]
         table = Tabular1D(points=(beta,), lookup_table=y, bounds_error=False, name="tabular")
         unit = Scale(1e6)
         wavelength = optics.disperser.wavelength | unit if microns else optics.disperser.wavelength
@@ -151,7 +151,8 @@ class Projection:
         waves = self.optics.waves
         wavelength = np.linspace(waves.start, waves.end, TRACE_LENGTH) * self.scale
         y = np.repeat(aperture.along, TRACE_LENGTH)
-        directions = aperture.to_slit.inverse(np.zeros_like(y), y, np.tile(wavelength, 2))
+        back = Direct((aperture.to_slit.inverse,))
+        directions = back(np.zeros_like(y), y, np.tile(wavelength, 2))
         return np.array(self.from_gwa(*directions))
 
     def lit(self, aperture: Aperture, x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -91,6 +91,7 @@ class Piece:
 
     ``smooth`` goes on a little outside, where ``exact`` is NaN; ``None`` where nothing is smooth. ``labelled`` (ny, nx)
     are the pixels of the box that belong to the piece, ``edges`` limits of coordinates beyond which there is no light.
+    ``separate``: ``exact`` takes rows (ny, 1) and columns (1, nx) as well as pixels.
     """
 
     rows: slice
@@ -100,6 +101,7 @@ class Piece:
     origin: float = 0.0
     labelled: np.ndarray | None = None
     edges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    separate: bool = False
 
     def sees(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Whether the exact transform has coordinates for pixels."""
@@ -110,15 +112,19 @@ class Piece:
         """The exact coordinates (n, ny, nx) of a tile of pixels."""
         y, x = (np.arange(side.start, side.stop, dtype=float) for side in tile)
         shape = y.size, x.size
-        x, y = (values.ravel() for values in np.meshgrid(x + shift[0], y + shift[1]))
+        x, y = np.meshgrid(x + shift[0], y + shift[1], sparse=self.separate)
+        if not self.separate:
+            x, y = x.ravel(), y.ravel()
         with np.errstate(invalid="ignore"):
             values = self.exact(x, y)
+        if not self.separate:
+            values = tuple(np.broadcast_to(value, x.shape).reshape(shape) for value in values)
+        values = (values[0] + self.origin, *values[1:])
         found = np.empty((len(values), *shape))
         for plane, value in zip(found, values, strict=True):
-            plane[:] = np.broadcast_to(value, x.shape).reshape(shape)
-        found[0] += self.origin
+            plane[:] = value
         # A sum is NaN where any of its terms is.
-        outside = np.isnan(found.sum(axis=0))
+        outside = np.broadcast_to(np.isnan(sum(values)), shape)
         if self.labelled is not None:
             outside |= ~self.labelled[
                 tile[0].start - self.rows.start : tile[0].stop - self.rows.start,
@@ -178,7 +184,7 @@ def _whole(part: Part, shape: tuple[int, int]) -> Pieces:
     tables = [leaf for leaf in _leaves(way.to_place) if hasattr(leaf, "lookup_table")]
     middle = tuple(np.array([0.5 * (side.start + side.stop)]) for side in (columns, rows))
     if tables and "y_slit" not in way.names:
-        return way.names, [Piece(rows, columns, way)]
+        return way.names, [Piece(rows, columns, way, separate=True)]
     smooth = _going_on(way) if tables else way
     smooth = replace(smooth, origin=_origin(smooth, middle))
     exact = replace(way, origin=smooth.origin)

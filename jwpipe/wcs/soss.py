@@ -52,7 +52,8 @@ def build(exposure: xr.Dataset, references: References, params: Any) -> Solution
     shape = (exposure.sizes["y"], exposure.sizes["x"])
     tables = _wavelengths(references, keywords)
     models = [_order(keywords, shape, order, table) for order, table in tables.items()]
-    model = NirissSOSSModel(list(ORDERS), models).rename("3-order SOSS Model")
+    model = NirissSOSSModel(list(ORDERS), models)
+    model.name = "3-order SOSS Model"
     wcs = WCS([(_detector(), model), (_world(), None)])
     return Solution(wcs, {"DISPAXIS": 1, "SPECSYS": "BARYCENT"})
 
@@ -76,7 +77,8 @@ def _order(header: Header, shape: tuple[int, int], order: int, table: Model) -> 
     stretch = to_barycentre(header)
     wavelength = table if stretch is None else table | stretch
     # Tables are indexed as arrays are: rows first.
-    model = (Mapping((0, 1, 1, 0)) | ra & dec & wavelength).rename(f"Order{order}")
+    model = Mapping((0, 1, 1, 0)) | ra & dec & wavelength
+    model.name = f"Order{order}"
     corner = subarray_corner(header)
     if not any(corner):
         return model
