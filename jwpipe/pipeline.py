@@ -47,6 +47,12 @@ class Planned:
         """Whether the step runs."""
         return not self.reason
 
+    @property
+    def is_missed(self) -> bool:
+        """Whether it was switched on, being left out by default, and is left out nevertheless."""
+        usual = type(self.params).model_fields["skip"].default
+        return bool(usual) and not self.params.skip and self.reason not in ("", DONE)
+
 
 @dataclass(frozen=True)
 class Settings:

@@ -181,6 +181,7 @@ class Runner:
         self.calibrated: dict[str, xr.Dataset] = {}
         self._scratch: Path | None = None
         self._kept_bytes = 0
+        self._owners: dict[Path, str] = {}
 
     def __enter__(self) -> Runner:
         return self
@@ -265,11 +266,12 @@ class Runner:
             written += self._catalog_of(unit)
             return
         built = build(self.request, unit)
-        for _, prepared in built.stages if self.request.single else ():
-            self._tell(
-                f"{unit.name}: {p.step.name}: {p.reason}" for p in prepared.steps if p.reason
-            )
-        paths = [self._path(product, name=unit.name) for product in built.written]
+        for _, prepared in built.stages:
+            left_out = [
+                p for p in prepared.steps if p.reason and (self.request.single or p.is_missed)
+            ]
+            self._tell(f"{unit.name}: {p.step.name}: {p.reason}" for p in left_out)
+        paths = self._paths(built, unit)
         if self.request.resume and self._is_made(built, paths, unit):
             self._tell(
                 [f"{unit.name}: made before, with the same steps, parameters and references"]
@@ -280,6 +282,18 @@ class Runner:
         if self.request.combines:
             stored = dict(zip(map(id, built.written), paths, strict=True))
             self.calibrated[unit.path] = self._kept(built, stored.get(id(built.result)))
+
+    def _paths(self, built: Built, unit: ExposureInput) -> list[Path]:
+        """Where the products go; those of another exposure of the run are not written over."""
+        paths = [self._path(product, name=unit.name) for product in built.written]
+        for product, path in zip(built.written, paths, strict=True):
+            owner = self._owners.setdefault(path, unit.name)
+            if owner != unit.name and "file" not in product.attrs:
+                raise ExposureError(
+                    f"{unit.name}: {product.attrs['product']}: {path} is a product of {owner} already, expected a "
+                    "name of its own; int_name and opt_name are for a single exposure: run each apart, or leave them"
+                )
+        return paths
 
     def _is_made(self, built: Built, paths: Sequence[Path], unit: ExposureInput) -> bool:
         """Whether an earlier run wrote all products that the exposure is to get; a file of states does not tell."""

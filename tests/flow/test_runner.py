@@ -135,3 +135,25 @@ def test_messages_name_what_they_befell():
 
 def test_an_outcome_is_plain_data():
     assert Outcome("x", "detector1").written == ()
+
+
+def test_a_step_switched_on_that_cannot_run_is_told(uncal, refs, tmp_path):
+    steps = {"clean_flicker_noise": {"skip": False, "fit_method": "fft"}}
+    watcher = Watched()
+    (outcome,) = jwpipe.run(
+        "detector1", uncal[0], tmp_path, refs=refs, steps=steps, watcher=watcher
+    )
+    assert not outcome.error
+    (note,) = (text for text in watcher.told if "clean_flicker_noise" in text)
+    assert "fit_method fft is for spectra of NIRSpec" in note
+    assert not any("gain_scale" in text or "jump:" in text for text in watcher.told)
+
+
+def test_products_of_two_exposures_never_share_a_name(uncal, refs, tmp_path):
+    steps = {"ramp_fit": {"int_name": "mine"}}
+    first, second = jwpipe.run(
+        "detector1", uncal[:2], tmp_path, refs=refs, steps=steps, watcher=Silent()
+    )
+    assert [path.name for path in first.written][-1] == "mine_rateints.fits"
+    assert not second.written
+    assert f"mine_rateints.fits is a product of {first.name} already" in second.error
