@@ -139,11 +139,13 @@ def user_mask(path: str, shape: tuple[int, ...]) -> da.Array:
             index = hdus.index_of("SCI") if "SCI" in hdus else 0
             found = hdus[index].shape
     except OSError as error:
-        raise ExposureError(f"user_mask {path}: cannot be read: {error}; check the name") from None
+        raise ExposureError(
+            f"clean_flicker_noise: user_mask {path}: cannot be read: {error}; check the name"
+        ) from None
     if found not in (shape[1:], shape):
         raise ExposureError(
-            f"user_mask {path}: SCI has the shape {found}, expected {shape[1:]} or {shape}, as the exposure; "
-            "give a mask of the same subarray"
+            f"clean_flicker_noise: user_mask {path}: SCI has the shape {found}, expected {shape[1:]} or {shape}, "
+            "as the exposure; give a mask of the same subarray"
         )
     mask = delayed(_read_mask, pure=True)(path, index)
     return da.from_delayed(mask, found, bool)
