@@ -58,5 +58,5 @@ def test_masks_of_users(tmp_path):
     np.testing.assert_array_equal(user_mask(str(path), (5, 6, 8)).compute(), mask == 1)
     with pytest.raises(ExposureError, match=r"shape \(6, 8\), expected \(6, 9\)"):
         user_mask(str(path), (5, 6, 9))
-    with pytest.raises(ExposureError, match="clean_flicker_noise: user_mask .*cannot be read"):
+    with pytest.raises(ExposureError, match=r"clean_flicker_noise: user_mask .*cannot be read"):
         user_mask(str(tmp_path / "none.fits"), (5, 6, 8))
