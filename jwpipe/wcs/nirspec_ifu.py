@@ -34,6 +34,7 @@ from gwcs.wcstools import grid_from_bounding_box
 
 from jwpipe.exposure import Header
 from jwpipe.refs import References
+from jwpipe.wcs.direct import Direct
 from jwpipe.wcs.nirspec_grating import is_internal
 from jwpipe.wcs.nirspec_optics import (
     LAST_PIXEL,
@@ -198,11 +199,21 @@ def footprint(wcs: WCS, regions: np.ndarray) -> np.ndarray:
     sides = (regions[:-2, 1:-1], regions[2:, 1:-1], regions[1:-1, :-2], regions[1:-1, 2:])
     inside[1:-1, 1:-1] = np.logical_and.reduce([inner == side for side in sides])
     y, x = np.nonzero((regions > 0) & ~inside)
-    ra, dec, _ = wcs(x.astype(float), y.astype(float), with_bounding_box=False)
+    ra, dec = _on_sky(wcs, x, y, regions[y, x])
     middle = np.nanmedian(ra)
     ra = middle + (ra - middle + 180) % 360 - 180
     west, east, south, north = np.nanmin(ra), np.nanmax(ra), np.nanmin(dec), np.nanmax(dec)
     return np.array([[west, south], [east, south], [east, north], [west, north]])
+
+
+def _on_sky(wcs: WCS, x: np.ndarray, y: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Right ascension and declination (2, n) of pixels of the slices that ``labels`` say."""
+    steps = [step.transform for step in wcs.pipeline[1:-1]]
+    found = np.full((2, x.size), np.nan)
+    for label, way in steps[0].selector.items():
+        mine = labels == label
+        found[:, mine] = Direct((way, *steps[1:]))(x[mine].astype(float), y[mine].astype(float))[:2]
+    return found
 
 
 def by_coordinates(wcs: WCS, slices: Slices) -> WCS:
