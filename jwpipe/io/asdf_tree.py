@@ -80,11 +80,13 @@ def rest_of_tree(raw: bytes, model: str, where: str) -> dict[str, Any]:
 @lru_cache(maxsize=2)
 def _stored(raw: bytes, where: str) -> dict[str, Any]:
     """What the tree holds itself, but for the gwcs."""
-    tree = {k: v for k, v in parse(raw, where).items() if k not in _MADE_ANEW and not _elsewhere(v)}
+    tree = {
+        k: v for k, v in parse(raw, where).items() if k not in _MADE_ANEW and not is_elsewhere(v)
+    }
     return tree | {"meta": {k: v for k, v in tree.get("meta", {}).items() if k != "wcs"}}
 
 
-def _elsewhere(node: Any) -> bool:
+def is_elsewhere(node: Any) -> bool:
     """Whether a node is an array in another extension: its source is a text, left unread or in an array."""
     if str(getattr(node, "_tag", "")).startswith(ANY_NDARRAY):
         return isinstance(node.get("source"), str)
@@ -99,7 +101,7 @@ def write_tree(
 ) -> bytes:
     """The content of the ASDF extension of a product with these headers and arrays."""
     tree = rest_of_tree(attrs.get("asdf", b""), model, str(attrs.get("filename", "")))
-    _merge(tree, metadata(model, headers))
+    merge(tree, metadata(model, headers))
     if attrs.get("wcs") is not None:
         tree.setdefault("meta", {})["wcs"] = attrs["wcs"]
     if attrs.get("read_times"):
@@ -109,7 +111,7 @@ def write_tree(
         tree[OWN] = {"history": list(attrs["history"])}
     names = array_paths(model)
     for array in arrays:
-        tree[names.get(array.extension, array.extension.lower())] = _reference(array)
+        tree[names.get(array.extension, array.extension.lower())] = reference_to(array)
     return dump(tree)
 
 
@@ -169,15 +171,17 @@ def _dumper() -> type:
     return cast("type", dumper)
 
 
-def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+def merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+    """Put the values of ``other`` into a tree, branch by branch."""
     for name, value in other.items():
         if isinstance(value, dict) and isinstance(tree.get(name), dict):
-            _merge(tree[name], value)
+            merge(tree[name], value)
         else:
             tree[name] = value
 
 
-def _reference(array: Array) -> Any:
+def reference_to(array: Array) -> Any:
+    """The node of an array whose pixels are in a FITS extension."""
     from asdf.tagged import TaggedDict
 
     fields = {

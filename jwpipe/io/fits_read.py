@@ -181,15 +181,15 @@ def read_exposure(path: str, chunks: Chunks = None) -> xr.Dataset:
         images = {h.name.lower(): h for h in hdus[1:] if h.is_image and h.version == 1}
         science = _science(hdus, path)
         rows = [hdu for hdu in hdus if hdu.is_table and hdu.name != "ASDF"]
-        tables = {hdu.name: _table(source, hdu, path) for hdu in rows}
+        tables = {hdu.name: table_of(source, hdu, path) for hdu in rows}
         raw = next(
             (source.read(h.offset, h.offset + h.size) for h in hdus if h.name == "ASDF"), b""
         )
-        arrays = {name: _pixels(path, source, hdu) for name, hdu in images.items()}
+        arrays = {name: pixels_of(path, source, hdu) for name, hdu in images.items()}
     primary = hdus[0].keywords()
     product = product_of(path, primary, science.keywords())
     tree = read_tree(raw, path)
-    dims = {name: _dims(name, hdu.shape, science.shape) for name, hdu in images.items()}
+    dims = {name: dims_of(name, hdu.shape, science.shape) for name, hdu in images.items()}
     exposure = xr.Dataset(
         {
             name: lazy(array, dims[name], images[name].header.get("BUNIT"), chunks)
@@ -240,14 +240,16 @@ def _science(hdus: Iterable[Hdu], path: str) -> Hdu:
     return found[0]
 
 
-def _table(source: Source, hdu: Hdu, path: str) -> np.ndarray:
+def table_of(source: Source, hdu: Hdu, path: str) -> np.ndarray:
+    """Read the rows of a table; ``ExposureError`` for a compressed image."""
     where = f"{path}[{hdu.name}]"
     if hdu.header.get("ZIMAGE"):
         raise ExposureError(f"{where}: a tile-compressed image; unpack the file (funpack) first")
     return read_table(source.read(hdu.offset, hdu.offset + hdu.size), hdu.header, where)
 
 
-def _pixels(path: str, source: Source, hdu: Hdu) -> FitsArray:
+def pixels_of(path: str, source: Source, hdu: Hdu) -> FitsArray:
+    """Where the pixels of an array are in the file; ``ExposureError`` where they are scaled."""
     stored = STORED[hdu.header["BITPIX"]]
     kind = np.dtype(stored)
     scale, zero = hdu.header.get("BSCALE") or 1, hdu.header.get("BZERO") or 0
@@ -260,7 +262,7 @@ def _pixels(path: str, source: Source, hdu: Hdu) -> FitsArray:
     return FitsArray(path, hdu.offset, stored, native, hdu.shape, source.stamp, source.compressed)
 
 
-def _dims(name: str, shape: tuple[int, ...], science: tuple[int, ...]) -> tuple[str, ...]:
+def dims_of(name: str, shape: tuple[int, ...], science: tuple[int, ...]) -> tuple[str, ...]:
     """Names of the axes; an axis that is not as long as SCI's gets a name of its own (``x_refout``)."""
     if not science:
         return SEGMENT_DIMS.get(name, ("integration", "segment", "y", "x"))

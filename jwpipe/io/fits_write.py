@@ -88,7 +88,9 @@ def extensions(exposure: xr.Dataset) -> list[Extension]:
     found = [_image(str(name), pixels, product) for name, pixels in exposure.data_vars.items()]
     if "sci" not in exposure:
         return [_header_alone("SCI"), *found]
-    found += [_table(name, table) for name, table in exposure.attrs.get("tables", {}).items()]
+    found += [
+        table_extension(name, table) for name, table in exposure.attrs.get("tables", {}).items()
+    ]
     places = {name: place for place, name in enumerate(ORDER)}
     return sorted(found, key=lambda extension: places.get(extension.name, len(places)))
 
@@ -133,7 +135,8 @@ def _file_type(name: str, dtype: np.dtype[Any], product: str) -> Any:
     return np.uint8 if dtype.kind == "b" else dtype
 
 
-def _table(name: str, table: np.ndarray) -> Extension:
+def table_extension(name: str, table: np.ndarray) -> Extension:
+    """A table as an extension, with its rows as bytes."""
     columns, rows, width = table_content(table)
     structure: list[Card] = [
         ("XTENSION", "BINTABLE", "binary table extension"),
@@ -163,7 +166,7 @@ def prepare_fits(exposure: xr.Dataset, path: Path) -> Pending:
     parts.append(_tree(exposure, model, headers, parts))
     temporary = temporary_name(path)
     cards = header_cards(model, headers)
-    pieces = [(0, _primary_header(cards["PRIMARY"]))]
+    pieces = [(0, primary_header(cards["PRIMARY"]))]
     position = len(pieces[0][1])
     arrays, targets = [], []
     for part in parts:
@@ -175,7 +178,7 @@ def prepare_fits(exposure: xr.Dataset, path: Path) -> Pending:
             place = os.fspath(temporary.absolute())
             targets.append(FitsTarget(place, position, part.dtype, part.shape))
         position += padded(part.size)
-    _lay_out(temporary, path, position, pieces)
+    lay_out(temporary, path, position, pieces)
     return Pending(path, temporary, tuple(arrays), tuple(targets))
 
 
@@ -204,10 +207,11 @@ def _tree(
     """The ASDF extension: a table of one row with one column of bytes."""
     arrays = [Array(part.name, part.shape, part.dtype) for part in parts if part.size]
     content = np.frombuffer(write_tree(model, headers, exposure.attrs, arrays), np.uint8)
-    return _table("ASDF", np.array([(content,)], [("ASDF_METADATA", "u1", content.shape)]))
+    return table_extension("ASDF", np.array([(content,)], [("ASDF_METADATA", "u1", content.shape)]))
 
 
-def _primary_header(cards: Sequence[str]) -> bytes:
+def primary_header(cards: Sequence[str]) -> bytes:
+    """The first header of a file, which has no data."""
     structure: list[Card] = [
         ("SIMPLE", True, "conforms to FITS standard"),
         ("BITPIX", 8, "array data type"),
@@ -228,7 +232,7 @@ def _formatted(cards: Sequence[Card]) -> Iterator[str]:
         yield from format_card(*card)
 
 
-def _lay_out(temporary: Path, path: Path, size: int, pieces: Sequence[tuple[int, bytes]]) -> None:
+def lay_out(temporary: Path, path: Path, size: int, pieces: Sequence[tuple[int, bytes]]) -> None:
     """Make the file with everything but its pixels, and with its whole room reserved."""
     with writing(temporary, path), temporary.open("wb", buffering=0) as file:
         _reserve(file.fileno(), size)

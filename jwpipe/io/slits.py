@@ -18,13 +18,12 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import ExposureError
-from jwpipe.io.asdf_tree import Array, _elsewhere, _merge, _reference, dump, parse
+from jwpipe.io.asdf_tree import Array, dump, is_elsewhere, merge, parse, reference_to
 from jwpipe.io.cards import format_card, header_block, padded
 from jwpipe.io.chunking import Chunks
-from jwpipe.io.fits_read import Hdu, _dims, _pixels, _table, lazy, opened, scan
+from jwpipe.io.fits_read import Hdu, dims_of, lazy, opened, pixels_of, scan, table_of
 from jwpipe.io.fits_target import FitsTarget
-from jwpipe.io.fits_write import Extension, _lay_out, _primary_header, extensions
-from jwpipe.io.fits_write import _table as table_extension
+from jwpipe.io.fits_write import Extension, extensions, lay_out, primary_header, table_extension
 from jwpipe.io.keywords import array_paths, header_cards, metadata, without_keywords
 from jwpipe.io.names import product_of
 from jwpipe.io.product import Pending, store, temporary_name
@@ -167,14 +166,14 @@ def _slits(
         images = {hdu.name.lower(): hdu for hdu in own if hdu.is_image and hdu.shape}
         variables = {
             name: lazy(
-                _pixels(path, source, hdu),
-                _dims(name, hdu.shape, science.shape),
+                pixels_of(path, source, hdu),
+                dims_of(name, hdu.shape, science.shape),
                 hdu.header.get("BUNIT"),
                 chunks,
             )
             for name, hdu in images.items()
         }
-        tables = {hdu.name: _table(source, hdu, path) for hdu in own if hdu.is_table}
+        tables = {hdu.name: table_of(source, hdu, path) for hdu in own if hdu.is_table}
         attrs: dict[str, Any] = {"sci": science.keywords(), "tables": tables}
         rest = told[version - 1] if version <= len(told) else {}
         if (wcs := rest.get("meta", {}).get("wcs")) is not None:
@@ -187,7 +186,7 @@ def _prepare(tree: xr.DataTree, path: Path) -> Pending:
     primary = {"TELESCOP": "JWST"} | dict(tree.attrs.get("primary", {}))
     primary |= {"FILENAME": path.name, "DATAMODL": MODEL}
     cards = header_cards(MODEL, {"PRIMARY": primary})["PRIMARY"]
-    blocks: list[Block] = [(_primary_header(cards), b"", None)]
+    blocks: list[Block] = [(primary_header(cards), b"", None)]
     slits = []
     stored = _stored(tree)
     for number, (child, rest) in enumerate(zip(tree.children.values(), stored, strict=True), 1):
@@ -220,7 +219,7 @@ def _placed(path: Path, blocks: Sequence[Block]) -> Pending:
             place = os.fspath(temporary.absolute())
             targets.append(FitsTarget(place, position, part.dtype, part.shape))
         position += padded(part.size)
-    _lay_out(temporary, path, position, pieces)
+    lay_out(temporary, path, position, pieces)
     return Pending(path, temporary, tuple(arrays), tuple(targets))
 
 
@@ -238,7 +237,7 @@ def _stored(tree: xr.DataTree) -> list[dict[str, Any]]:
     if len(told) != len(tree.children):
         return [{} for _ in tree.children]
     return [
-        without_keywords({k: v for k, v in each.items() if not _elsewhere(v)}, SLIT_MODEL)
+        without_keywords({k: v for k, v in each.items() if not is_elsewhere(v)}, SLIT_MODEL)
         for each in told
     ]
 
@@ -252,7 +251,7 @@ def _slit_tree(
 ) -> dict[str, Any]:
     """The branch of a slit in the ASDF extension."""
     branch = dict(rest)
-    _merge(branch, metadata(SLIT_MODEL, {"PRIMARY": primary, "SCI": slit.attrs["sci"]}))
+    merge(branch, metadata(SLIT_MODEL, {"PRIMARY": primary, "SCI": slit.attrs["sci"]}))
     meta = {key: value for key, value in branch.get("meta", {}).items() if key != "wcs"}
     if slit.attrs.get("wcs") is not None:
         meta["wcs"] = slit.attrs["wcs"]
@@ -260,7 +259,7 @@ def _slit_tree(
     names = array_paths(SLIT_MODEL)
     for part in parts:
         if part.size:
-            node = _reference(Array(part.name, part.shape, part.dtype))
+            node = reference_to(Array(part.name, part.shape, part.dtype))
             node["source"] = f"fits:{part.name},{number}"
             branch[names.get(part.name, part.name.lower())] = node
     return branch
@@ -270,9 +269,9 @@ def _content(tree: xr.DataTree, primary: dict[str, Any], slits: list[dict[str, A
     raw = tree.attrs.get("asdf", b"")
     told = parse(raw, str(tree.attrs.get("filename", ""))) if raw else {}
     content = without_keywords(
-        {k: v for k, v in told.items() if k not in _MADE_ANEW and not _elsewhere(v)}, MODEL
+        {k: v for k, v in told.items() if k not in _MADE_ANEW and not is_elsewhere(v)}, MODEL
     )
-    _merge(content, metadata(MODEL, {"PRIMARY": primary}))
+    merge(content, metadata(MODEL, {"PRIMARY": primary}))
     if tree.attrs.get("history"):
         content["jwpipe"] = {"history": list(tree.attrs["history"])}
     return dump(content | {"slits": slits})
