@@ -363,6 +363,10 @@ def _references_of(request: Request, unit: ExposureInput) -> list[ReferenceRow]:
         except MissingReferences as error:
             rows.append(ReferenceRow(unit.name, problem=str(error)))
             continue
+        except ExposureError as error:
+            # This pipeline does not take it, nor do those that follow; the references so far hold.
+            rows.append(ReferenceRow(unit.name, problem=str(error)))
+            break
         rows += [
             ReferenceRow(unit.name, kind, file.name if file else "N/A", found.sources[kind])
             for kind, file in found.items()

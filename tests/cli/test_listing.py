@@ -4,6 +4,7 @@ import json
 
 import dask
 import pytest
+from astropy.io import fits
 from dask.callbacks import Callback
 
 import jwpipe
@@ -96,6 +97,18 @@ def test_references_are_those_of_the_steps_ahead(jw, products, refs):
     ran = jw("refs", next(products.glob("*_rate.fits")), "--refs", refs)
     assert "superbias" not in ran.output
     assert "flat" in ran.output
+
+
+def test_references_of_stage_1_are_listed_where_stage_2_takes_no_such_exposure(
+    jw, uncal, refs, tmp_path
+):
+    path = tmp_path / "grism_uncal.fits"
+    with fits.open(uncal[0]) as hdus:
+        hdus[0].header["EXP_TYPE"] = "NRC_WFSS"
+        hdus.writeto(path)
+    told = jw("refs", path, "--refs", refs, "--override", "dark=N/A")
+    assert "NRC_WFSS is not an image" in told.output
+    assert "jwst_nircam_linearity_nrcb1.fits" in told.output
 
 
 def test_missing_references_are_listed_together(jw, uncal, tmp_path):
