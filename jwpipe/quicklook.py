@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import dask.array as da
 import numpy as np
@@ -213,7 +213,7 @@ def _draw(axes: Axes, image: np.ndarray, stretch: Any, step: int) -> Any:
     """Draw means of ``step`` x ``step`` pixels where those pixels are: axes count the pixels of the file, from 0."""
     height, width = (size * step - 0.5 for size in image.shape)
     # Long subarrays fill the figure: drawn to scale they are too thin to see anything.
-    aspect = "auto" if max(image.shape) >= LONG * min(image.shape) else "equal"
+    aspect: Literal["auto", "equal"] = "auto" if max(image.shape) >= LONG * min(image.shape) else "equal"
     return axes.imshow(
         image, origin="lower", cmap=_colours(), norm=stretch, interpolation="nearest",
         extent=(-0.5, width, -0.5, height), aspect=aspect,

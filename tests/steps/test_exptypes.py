@@ -29,13 +29,13 @@ TABLE = {
 }  # fmt: skip
 NEAR_INFRARED = [
     "group_scale", "dq_init", "saturation", "ipc", "superbias", "refpix", "linearity", "dark_current",
-    "charge_migration", "jump", "time_jump", "picture_frame", "clean_flicker_noise", "persistence", "ramp_fit", "gain_scale",
+    "charge_migration", "jump", "time_jump", "picture_frame", "clean_flicker_noise", "persistence", "ramp_fit",
+    "gain_scale",
 ]  # fmt: skip
 MIRI = [
     "group_scale", "dq_init", "emicorr", "saturation", "ipc", "firstframe", "lastframe", "reset", "linearity",
     "rscd", "dark_current", "refpix", "charge_migration", "jump", "time_jump", "picture_frame",
-    "clean_flicker_noise",
-    "persistence", "ramp_fit", "gain_scale",
+    "clean_flicker_noise", "persistence", "ramp_fit", "gain_scale",
 ]  # fmt: skip
 WITHOUT_WCS = {
     "FGS_SKYFLAT", "FGS_INTFLAT", "MIR_FLATMRS", "MIR_FLATMRS-EXT", "MIR_FLATIMAGE", "MIR_FLATIMAGE-EXT", "NRC_LED",
