@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from jwpipe import chain, mosaic, runner
+from jwpipe import mosaic, runner
+from jwpipe.engine import chain
+from jwpipe.outcomes import Silent
 
 LIBRARIES = (
     "asdf",
@@ -57,7 +59,7 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-class Clock(runner.Silent):
+class Clock(Silent):
     """Prints what each unit of work cost."""
 
     def __init__(self) -> None:

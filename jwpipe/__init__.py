@@ -23,7 +23,7 @@ _HOMES = {
     "run_step": "jwpipe.api",
     "run": "jwpipe.runner",
     "show": "jwpipe.quicklook",
-    "chunk_step": "jwpipe.user_steps",
+    "chunk_step": "jwpipe.engine.user_steps",
     "Step": "jwpipe.step",
     "Params": "jwpipe.step",
     "ExposureError": "jwpipe.exposure",
@@ -42,13 +42,13 @@ if TYPE_CHECKING:
         save,
         source_catalog,
     )
+    from jwpipe.engine.user_steps import chunk_step
     from jwpipe.exposure import ExposureError
     from jwpipe.io import open
     from jwpipe.io.slits import open_slits, save_slits
     from jwpipe.quicklook import show
     from jwpipe.runner import run
     from jwpipe.step import Params, Step
-    from jwpipe.user_steps import chunk_step
 
 
 def __getattr__(name: str) -> Any:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from jwpipe.engine.preparing import Settings, prepare
+from jwpipe.engine.user_steps import check_insertions, insertions
 from jwpipe.exposure import header
 from jwpipe.params import ParameterError, check_steps, nearest
-from jwpipe.pipeline import Settings, prepare
 from jwpipe.pipelines import PIPELINES, Products, check_input, prepare_alone, run_alone
 from jwpipe.provenance import sealed
 from jwpipe.request import find_step
-from jwpipe.user_steps import check_insertions, insertions
 
 if TYPE_CHECKING:
     from astropy.table import QTable

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.dq import Pixel
+from jwpipe.engine.preparing import Prepared, Settings, prepare
 from jwpipe.exposure import header
 from jwpipe.inputs import ExposureInput
 from jwpipe.io import open as open_exposure
 from jwpipe.params import Layer
-from jwpipe.pipeline import Prepared, Settings, prepare
 from jwpipe.pipelines import (
     PIPELINES,
     Products,

@@ -2,7 +2,7 @@
 
 An exposure is cut into blocks of whole rows: all integrations and all groups of a pixel belong together (the jump
 median and the ramp fit need them), and whole rows keep the inner loops long. Inside a task the chain of steps runs
-strip by strip (``chain.py``), so that scratch memory is the strip's, not the block's.
+strip by strip (``engine/chain.py``), so that scratch memory is the strip's, not the block's.
 
 Of long series a strip of whole rows is too large as well. Blocks are then cut along the columns too, and the steps
 that treat each integration by itself run on so many integrations at a time as ``integrations_at_once`` gives.

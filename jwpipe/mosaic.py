@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from jwpipe.engine.hooks import apply_hooks, without_hooks
+from jwpipe.engine.preparing import Settings, crds_parameters
 from jwpipe.exposure import IMAGE, ExposureError, Header, header
-from jwpipe.hooks import apply_hooks, without_hooks
 from jwpipe.inputs import mosaic_name
 from jwpipe.params import check_steps, resolve
-from jwpipe.pipeline import Settings, crds_parameters
 from jwpipe.provenance import COMPLETE, FAILED, SKIPPED, record
 from jwpipe.refs import References, select
 from jwpipe.stage3 import IMAGE3

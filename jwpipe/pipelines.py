@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import xarray as xr
 
-from jwpipe.dq import Group
+from jwpipe.engine.hooks import apply_hooks
+from jwpipe.engine.interleaved import is_interleaved
+from jwpipe.engine.pipeline import Keep, run_steps, split
+from jwpipe.engine.preparing import Planned, Prepared, Settings, prepare
 from jwpipe.exposure import CUBE, RAMP_VARIABLES, ExposureError, Header, header
 from jwpipe.exptypes import (
     CORONAGRAPHY,
@@ -22,12 +24,10 @@ from jwpipe.exptypes import (
     is_time_series,
     stage1_pipeline,
 )
-from jwpipe.hooks import apply_hooks
-from jwpipe.interleaved import is_interleaved
 from jwpipe.io.segments import segments_of
-from jwpipe.pipeline import Keep, Planned, Prepared, Settings, prepare, run_steps, split
 from jwpipe.provenance import COMPLETE, SKIPPED, record
 from jwpipe.series import whole_products
+from jwpipe.stage1.not_finite import not_finite
 from jwpipe.stage1.persistence import STATE, state_of
 from jwpipe.stage1.refpix_irs2 import is_irs2
 from jwpipe.stage1.superstripes import unstack
@@ -114,20 +114,11 @@ def guider_steps(keywords: Header) -> tuple[AnyStep, ...]:
     return (*FIRST, flat_field_guider)
 
 
-def flag_not_finite(sci: np.ndarray, groupdq: np.ndarray) -> tuple[np.ndarray]:
-    """Flag samples (i, g, y, x) that are NaN or infinite, so that no step counts with them."""
-    return (np.where(np.isfinite(sci), groupdq, groupdq | np.uint8(Group.DO_NOT_USE)),)
-
-
-NOT_FINITE = Step("not_finite", flag_not_finite, ("sci", "groupdq"), ("groupdq",))
-"""Goes before stage 1 where raw ramps are floating-point numbers: the archive's are integers."""
-
-
 def _safe(prepared: Prepared) -> Prepared:
     """``prepared``, samples that are not finite left out of account."""
     raw = prepared.exposure
     if raw["sci"].dtype.kind == "f" and raw.attrs.get("product") == "uncal":
-        steps = (Planned(NOT_FINITE, Params(), ""), *prepared.steps)
+        steps = (Planned(not_finite, Params(), ""), *prepared.steps)
         return Prepared(raw, steps, prepared.references)
     return prepared
 

@@ -15,7 +15,6 @@ import xarray as xr
 
 from jwpipe import mosaic as image3
 from jwpipe.build import build, check, settings_of
-from jwpipe.chain import Bound, total_halo
 from jwpipe.chunks import (
     INTEGRATION_BYTES,
     SAMPLE_BYTES,
@@ -23,13 +22,14 @@ from jwpipe.chunks import (
     integrations_at_once,
     strip_rows,
 )
+from jwpipe.engine.chain import Bound, total_halo
+from jwpipe.engine.graph import Blocks
+from jwpipe.engine.preparing import Planned, Prepared, bind, prepare, reference_types
 from jwpipe.exposure import ExposureError, header
-from jwpipe.graph import Blocks
 from jwpipe.inputs import ExposureInput, MosaicInput, collect
 from jwpipe.io import open as open_exposure
 from jwpipe.io import product_name
 from jwpipe.params import ParameterError
-from jwpipe.pipeline import Planned, Prepared, bind, prepare, reference_types
 from jwpipe.pipelines import PIPELINES
 from jwpipe.refs import MissingReferences, RefArray, References
 from jwpipe.refs.array import StandardFlags

@@ -213,7 +213,9 @@ def _draw(axes: Axes, image: np.ndarray, stretch: Any, step: int) -> Any:
     """Draw means of ``step`` x ``step`` pixels where those pixels are: axes count the pixels of the file, from 0."""
     height, width = (size * step - 0.5 for size in image.shape)
     # Long subarrays fill the figure: drawn to scale they are too thin to see anything.
-    aspect: Literal["auto", "equal"] = "auto" if max(image.shape) >= LONG * min(image.shape) else "equal"
+    aspect: Literal["auto", "equal"] = (
+        "auto" if max(image.shape) >= LONG * min(image.shape) else "equal"
+    )
     return axes.imshow(
         image, origin="lower", cmap=_colours(), norm=stretch, interpolation="nearest",
         extent=(-0.5, width, -0.5, height), aspect=aspect,

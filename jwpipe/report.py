@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from pydantic.fields import FieldInfo
 
+    from jwpipe.outcomes import Outcome
     from jwpipe.plan import Plan, ReferenceRow, StepRow
-    from jwpipe.runner import Outcome
 
 MIB = 1 << 20
 WIDTH_OF_FILES = 160

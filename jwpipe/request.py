@@ -8,9 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from jwpipe.engine.hooks import import_function
+from jwpipe.engine.preparing import Settings
+from jwpipe.engine.user_steps import Insertion, check_insertions, insertions, with_inserted
 from jwpipe.exposure import Header
 from jwpipe.exptypes import GUIDER as GUIDE_STARS
-from jwpipe.hooks import import_function
 from jwpipe.io.save import Format
 from jwpipe.params import (
     Layer,
@@ -21,11 +23,9 @@ from jwpipe.params import (
     nearest,
     resolve,
 )
-from jwpipe.pipeline import Settings
 from jwpipe.pipelines import PIPELINES
 from jwpipe.refs.keywords import KNOWN_TYPES
 from jwpipe.step import AnyStep
-from jwpipe.user_steps import Insertion, check_insertions, insertions, with_inserted
 
 MOSAIC = "image3"
 ORDER = ("detector1", "image2", MOSAIC)

@@ -10,10 +10,9 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, Protocol
+from typing import Any
 
 import xarray as xr
 
@@ -37,6 +36,7 @@ from jwpipe.io import prepare as prepare_product
 from jwpipe.io.lengths import cut_to_lengths
 from jwpipe.io.save import Format
 from jwpipe.mosaic import SKIP
+from jwpipe.outcomes import Outcome, Silent, Watcher
 from jwpipe.params import Layer, ParameterError
 from jwpipe.provenance import sealed
 from jwpipe.request import Request, request_of
@@ -47,58 +47,6 @@ logger = logging.getLogger(__name__)
 
 MEMORY_FOR_INTERMEDIATES = 1 << 30
 """Bytes of calibrated exposures kept in memory between pipelines; more go to a scratch folder."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one exposure or mosaic."""
-
-    name: str
-    stage: str
-    written: tuple[Path, ...] = ()
-    seconds: float = 0.0
-    error: str = ""
-    unwritten: str = "kept for the mosaic"
-    """Why there is nothing written, where nothing failed."""
-
-
-class Watcher(Protocol):
-    """Who is told how the run goes."""
-
-    def start(self, label: str) -> None:
-        """A stage begins."""
-
-    def phase(self, name: str) -> None:
-        """A part of the stage begins."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Tasks are finished."""
-
-    def finish(self, error: str = "") -> None:
-        """The stage is over."""
-
-    def note(self, text: str) -> None:
-        """Something worth knowing happened."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def start(self, label: str) -> None:
-        """Nothing."""
-
-    def phase(self, name: str) -> None:
-        """Nothing."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Nothing."""
-
-    def finish(self, error: str = "") -> None:
-        """Nothing."""
-
-    def note(self, text: str) -> None:
-        """Log it."""
-        logger.warning("%s", text)
 
 
 def run(

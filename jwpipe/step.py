@@ -2,7 +2,7 @@
 
 A *pixel step* is a pure array kernel plus this declaration. The kernel knows numpy and numba only: it gets
 C-contiguous arrays, never writes into them, and returns a tuple of new arrays, one for each name in ``writes``.
-The declaration says what the graph must know; ``chain.py`` turns runs of pixel steps into one task per chunk.
+The declaration says what the graph must know; ``engine/chain.py`` turns runs of pixel steps into one task per chunk.
 
 An *exposure step* takes a lazy Dataset and gives a lazy Dataset back (assign_wcs, resample).
 """

@@ -1,7 +1,7 @@
 """Remove the readout noise of NIRSpec's IRS2 frames with their interleaved reference reads, and cut the frames.
 
 The steps before work on the reads as they are, those after on frames of 2048 x 2048 pixels. What the reads of a group
-say about its noise is found group by group (`jwpipe.interleaved`); here it is taken off the pixels. See
+say about its noise is found group by group (`jwpipe.engine.interleaved`); here it is taken off the pixels. See
 `jwpipe.numerics.irs2` for the frame, `jwpipe.stage1.irs2_noise` for the method and `jwpipe.stage1.irs2_repair` for bad
 reference pixels.
 
@@ -198,7 +198,7 @@ def layout_of(header: Header) -> Interleaving:
 
 
 def _prepare(references: References, header: Header, params: RefpixParams) -> tuple[Any, ...]:
-    """The reference is for the noise, which `jwpipe.interleaved` finds."""
+    """The reference is for the noise, which `jwpipe.engine.interleaved` finds."""
     return ()
 
 

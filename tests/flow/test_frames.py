@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from jwpipe.pipeline import Planned, Prepared, run_steps
+from jwpipe.engine.pipeline import run_steps
+from jwpipe.engine.preparing import Planned, Prepared
 from jwpipe.refs import References
 from jwpipe.step import Look, Params, Step
 
@@ -33,7 +34,7 @@ def keep_unflagged(sci, groupdq):
 
 @pytest.mark.parametrize("batch", [1, 1 << 20])
 def test_flags_of_whole_frames_reach_the_steps_after(monkeypatch, batch):
-    monkeypatch.setattr("jwpipe.frames.BATCH_BYTES", batch)
+    monkeypatch.setattr("jwpipe.engine.frames.BATCH_BYTES", batch)
     sci = np.ones((3, 2, 600, 8), np.uint16)
     sci[0, 1, 590, 3] = 100
     exposure = xr.Dataset(

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 from astropy.io import fits
 
-from jwpipe.borders import Levels
-from jwpipe.chain import Bound, Chain
-from jwpipe.graph import handle_name, run_chain, source_of
+from jwpipe.engine.borders import Levels
+from jwpipe.engine.chain import Bound, Chain
+from jwpipe.engine.graph import handle_name, run_chain, source_of
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.refs import RefArray
 from jwpipe.step import Border, Round, Step, Survey
@@ -197,7 +197,7 @@ def test_what_a_survey_finds_in_all_blocks_reaches_each(pixels, surveying, rows)
 
 def found_in(pixels, rounds, monkeypatch, heights):
     """What a survey of raw pixels finds, in blocks of so many rows."""
-    monkeypatch.setattr("jwpipe.graph.row_blocks", lambda ny, planes: heights)
+    monkeypatch.setattr("jwpipe.engine.graph.row_blocks", lambda ny, planes: heights)
     kept = []
 
     def keep(sci, found):

@@ -5,7 +5,7 @@ import pytest
 
 import jwpipe
 from jwpipe import Params, Step
-from jwpipe.hooks import import_function
+from jwpipe.engine.hooks import import_function
 from jwpipe.params import ParameterError
 
 SKIPPED = {"ramp_fit": {"skip": True}, "gain_scale": {"skip": True}}

@@ -9,10 +9,10 @@ from astropy.io import fits
 
 import jwpipe
 from jwpipe.dq import Pixel
+from jwpipe.engine.interleaved import run_parts
+from jwpipe.engine.preparing import Planned
 from jwpipe.exposure import ExposureError
-from jwpipe.interleaved import run_parts
 from jwpipe.numerics.irs2 import LINES, MIDDLE, OUTPUTS, SAMPLES, TICKS, Interleaving, is_reference
-from jwpipe.pipeline import Planned
 from jwpipe.refs import References
 from jwpipe.stage1.linearity import linearity
 from jwpipe.stage1.refpix import RefpixParams

@@ -7,11 +7,11 @@ from series_examples import SEGMENTS, in_segments, series
 import jwpipe
 from jwpipe import chunks
 from jwpipe.api import detector1
-from jwpipe.graph import source_of
+from jwpipe.engine.graph import source_of
+from jwpipe.engine.state import Source
 from jwpipe.io import open as open_exposure
 from jwpipe.io.segments import segments_of
 from jwpipe.series import combine_rates, weigh_rates
-from jwpipe.state import Source
 
 VARIABLES = ("sci", "err", "dq", "var_poisson", "var_rnoise")
 
@@ -75,8 +75,8 @@ def test_blocks_of_a_long_series_give_the_whole(observation, monkeypatch, steps)
     monkeypatch.setattr(chunks, "TASK_BYTES", 1_500_000)
     monkeypatch.setattr(chunks, "STRIP_BYTES", 100_000)
     monkeypatch.setattr(chunks, "WORTH_SHARING", 0)
-    monkeypatch.setattr("jwpipe.borders.WORTH_PACKING", 0)
-    monkeypatch.setattr("jwpipe.frames.BATCH_BYTES", 1)
+    monkeypatch.setattr("jwpipe.engine.borders.WORTH_PACKING", 0)
+    monkeypatch.setattr("jwpipe.engine.frames.BATCH_BYTES", 1)
     found = products(path, observation, steps=steps)
     assert found["rate"]["sci"].data.numblocks == (4, 2)
     for product, exposure in expected.items():

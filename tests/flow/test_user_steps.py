@@ -10,9 +10,10 @@ import pytest
 from astropy.io import fits
 
 import jwpipe
+from jwpipe.engine.pipeline import run_steps
+from jwpipe.engine.preparing import Settings, prepare
+from jwpipe.engine.user_steps import ChunkFunction, insertions
 from jwpipe.exposure import ExposureError
-from jwpipe.pipeline import Settings, prepare, run_steps
-from jwpipe.user_steps import ChunkFunction, insertions
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_step.py"
 OWN = """
@@ -111,7 +112,7 @@ def test_halo_and_templates(tiny, own, monkeypatch):
     assert found["smooth"].halo(found["smooth"].params()) == 1
     linear = jwpipe.run_step("linearity", tiny.uncal[0], refs=tiny.references)
     settings = Settings((tiny.references,))
-    monkeypatch.setattr("jwpipe.graph.row_blocks", lambda ny, planes: (20, 20, 24))
+    monkeypatch.setattr("jwpipe.engine.graph.row_blocks", lambda ny, planes: (20, 20, 24))
     for name, expected in (
         ("subtract", linear["sci"].values - level),
         ("smooth", found["smooth"].kernel(linear["sci"].values)[0]),

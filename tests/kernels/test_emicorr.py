@@ -7,6 +7,8 @@ import pytest
 import xarray as xr
 from astropy.stats import sigma_clipped_stats
 
+from jwpipe.engine.pipeline import run_steps
+from jwpipe.engine.preparing import Planned, Prepared
 from jwpipe.exposure import Header
 from jwpipe.io import save
 from jwpipe.numerics.emi_waves import (
@@ -18,7 +20,6 @@ from jwpipe.numerics.emi_waves import (
     wave_at,
     wave_pieces,
 )
-from jwpipe.pipeline import Planned, Prepared, run_steps
 from jwpipe.refs import References
 from jwpipe.stage1 import emi_fit
 from jwpipe.stage1.emi_fit import Wave, _squares, best_phase, squares
@@ -202,8 +203,8 @@ def test_blocks_and_batches_do_not_matter(reference, monkeypatch, parameters):
     pixeldq = (np.random.default_rng(1).random((ROWS, COLUMNS)) < 0.1).astype(np.uint32)
     references = reference((FREQUENCY, OTHER))
     whole = run(sci, how, references, pixeldq=pixeldq, **parameters)
-    monkeypatch.setattr("jwpipe.graph.row_blocks", lambda ny, planes: (40, 24))
-    monkeypatch.setattr("jwpipe.chain.strip_rows", lambda planes, nx: 8)
+    monkeypatch.setattr("jwpipe.engine.graph.row_blocks", lambda ny, planes: (40, 24))
+    monkeypatch.setattr("jwpipe.engine.chain.strip_rows", lambda planes, nx: 8)
     monkeypatch.setattr(emi_fit, "SUMS_BYTES", 1)
     monkeypatch.setattr(emi_fit, "SPREADS_BYTES", 1)
     blocks = run(sci, how, references, pixeldq=pixeldq, **parameters)

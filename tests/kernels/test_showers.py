@@ -6,9 +6,10 @@ import pytest
 import xarray as xr
 
 from jwpipe.dq import Group
+from jwpipe.engine.pipeline import run_steps
+from jwpipe.engine.preparing import Planned, Prepared
 from jwpipe.numerics.ellipses import Ellipse
 from jwpipe.numerics.shower_signal import clipped_scatter, mean_step, medians_of_all, ring
-from jwpipe.pipeline import Planned, Prepared, run_steps
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.jump import JumpParams, jump
 from jwpipe.stage1.showers import MARK, flag_showers, mark_raised, settle_showers, shower_rules
@@ -72,7 +73,7 @@ def run(sci, groupdq=None, pixeldq=None, **parameters):
     # Nothing is recorded about files that are none.
     bare = Prepared(xr.Dataset(variables, attrs=attrs), planned, references)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("jwpipe.pipeline._recorded", lambda exposure, *_: exposure)
+        patch.setattr("jwpipe.engine.pipeline._recorded", lambda exposure, *_: exposure)
         result = run_steps(bare)
     return result["groupdq"].compute(scheduler="sync").values
 
@@ -107,8 +108,8 @@ def test_without_a_shower_or_without_looking_nothing_is_flagged(ramps, shower):
 
 def test_blocks_do_not_matter(ramps, monkeypatch):
     whole = run(ramps)
-    monkeypatch.setattr("jwpipe.graph.row_blocks", lambda ny, planes: (40, 30, 26))
-    monkeypatch.setattr("jwpipe.chain.strip_rows", lambda planes, nx: 9)
+    monkeypatch.setattr("jwpipe.engine.graph.row_blocks", lambda ny, planes: (40, 30, 26))
+    monkeypatch.setattr("jwpipe.engine.chain.strip_rows", lambda planes, nx: 9)
     np.testing.assert_array_equal(run(ramps), whole)
 
 

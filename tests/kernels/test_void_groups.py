@@ -6,8 +6,9 @@ import pytest
 import xarray as xr
 
 from jwpipe.dq import Group
+from jwpipe.engine.pipeline import run_steps
+from jwpipe.engine.preparing import Planned, Prepared
 from jwpipe.exposure import Header
-from jwpipe.pipeline import Planned, Prepared, run_steps
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.jump import JumpParams, jump
 from jwpipe.stage1.ramp_fit import RampFitParams, ramp_fit
@@ -93,11 +94,11 @@ def test_blocks_do_not_matter(flags, monkeypatch, suppress):
         Planned(jump, JumpParams(), ""),
         Planned(ramp_fit, RampFitParams(suppress_one_group=suppress), ""),
     )
-    monkeypatch.setattr("jwpipe.pipeline._recorded", lambda exposure, *_: exposure)
+    monkeypatch.setattr("jwpipe.engine.pipeline._recorded", lambda exposure, *_: exposure)
 
     def rates(*heights):
-        monkeypatch.setattr("jwpipe.graph.row_blocks", lambda ny, planes: heights)
-        monkeypatch.setattr("jwpipe.chain.strip_rows", lambda planes, nx: heights[0])
+        monkeypatch.setattr("jwpipe.engine.graph.row_blocks", lambda ny, planes: heights)
+        monkeypatch.setattr("jwpipe.engine.chain.strip_rows", lambda planes, nx: heights[0])
         references = References(files, dict.fromkeys(files, "given"))
         return run_steps(Prepared(exposure, planned, references)).compute(scheduler="sync")
 

@@ -10,9 +10,9 @@ from gwcs import WCS
 from gwcs.coordinate_frames import CelestialFrame, CompositeFrame, Frame2D, SpectralFrame
 from mosaic_examples import dithered
 
+from jwpipe.engine.preparing import Settings
 from jwpipe.exposure import ExposureError, header
 from jwpipe.mosaic import build_mosaic, parameters_for, solve
-from jwpipe.pipeline import Settings
 from jwpipe.stage3.assign_mtwcs import follow_target, is_moving, on_target
 
 PLACES = ((10.001, -5.0), (10.002, -5.0005), (10.003, -5.001))

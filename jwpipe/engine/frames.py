@@ -18,10 +18,10 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
-from jwpipe.borders import Levels
-from jwpipe.chain import Bound, Given
+from jwpipe.engine.borders import Levels
+from jwpipe.engine.chain import Bound, Given
+from jwpipe.engine.graph import run_chain
 from jwpipe.exposure import ExposureError
-from jwpipe.graph import run_chain
 from jwpipe.step import Look, Step
 
 BATCH_BYTES = 32 << 20

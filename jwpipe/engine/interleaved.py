@@ -2,7 +2,7 @@
 
 An interleaved exposure is looked at as two: the pixels of the detector, a frame of 2048 rows, and the reads of the
 reference output and between the pixels, 1152 rows. The steps up to ``refpix`` run on the pixels as on any exposure;
-what ``refpix`` subtracts is found beside (`jwpipe.reference_reads`). ``saturation`` and ``ipc`` see pixels alone.
+what ``refpix`` subtracts is found beside (``reference_reads``). ``saturation`` and ``ipc`` see pixels alone.
 
 Where a frame must stay interleaved (a saved result of a step before ``refpix``, ``preserve_irs2_refpix``), both are
 processed and put together again.
@@ -20,15 +20,9 @@ import numpy as np
 import xarray as xr
 from dask.highlevelgraph import HighLevelGraph
 
-from jwpipe.chain import Bound, Given
-from jwpipe.exposure import ExposureError, header
-from jwpipe.graph import handle_name, source_of
-from jwpipe.io.chunking import chunks_of
-from jwpipe.io.fitsarray import FitsArray
-from jwpipe.io.fitsrows import FitsRows
-from jwpipe.numerics.irs2 import FRAME_ROWS, HALF, LINES, OUTPUTS, TICKS, Interleaving
-from jwpipe.numerics.stripes import runs
-from jwpipe.reference_reads import (
+from jwpipe.engine.chain import Bound, Given
+from jwpipe.engine.graph import handle_name, source_of
+from jwpipe.engine.reference_reads import (
     BAD_REFERENCE,
     UNUSABLE,
     Frames,
@@ -39,13 +33,19 @@ from jwpipe.reference_reads import (
     noise_tasks,
     on_rows,
 )
+from jwpipe.exposure import ExposureError, header
+from jwpipe.io.chunking import chunks_of
+from jwpipe.io.fitsarray import FitsArray
+from jwpipe.io.fitsrows import FitsRows
+from jwpipe.numerics.irs2 import FRAME_ROWS, HALF, LINES, OUTPUTS, TICKS, Interleaving
+from jwpipe.numerics.stripes import runs
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.refpix import RefpixParams
 from jwpipe.stage1.refpix_irs2 import correction, layout_of, refpix_irs2
 from jwpipe.step import AnyStep
 
 if TYPE_CHECKING:
-    from jwpipe.pipeline import Planned
+    from jwpipe.engine.preparing import Planned
 
 UNSEEN = ("saturation", "ipc")
 """Steps that work on the pixels of the detector alone."""

@@ -19,11 +19,12 @@ import numpy as np
 import xarray as xr
 from dask.base import tokenize
 
-from jwpipe.borders import Levels
-from jwpipe.chain import Bound, Given, run_step
 from jwpipe.dq import Pixel
+from jwpipe.engine.borders import Levels
+from jwpipe.engine.chain import Bound, Given, run_step
+from jwpipe.engine.graph import needed, source_of
+from jwpipe.engine.state import Source, State
 from jwpipe.exposure import RAMP_VARIABLES
-from jwpipe.graph import needed, source_of
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.io.fitsrows import FitsRows
 from jwpipe.io.scratch import Scratch, ScratchRamp
@@ -49,7 +50,6 @@ from jwpipe.stage1.irs2_repair import (
     repairs,
 )
 from jwpipe.stage1.refpix_irs2 import Correction
-from jwpipe.state import Source, State
 
 RAMP_DIMS = ("integration", "group", "y")
 DIMS = ((*RAMP_DIMS, "x"), RAMP_DIMS, RAMP_DIMS, RAMP_DIMS, ("x",))

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from jwpipe.borders import levels_on
 from jwpipe.chunks import (
     Region,
     both_within,
@@ -26,9 +25,10 @@ from jwpipe.chunks import (
     widened,
     within,
 )
+from jwpipe.engine.borders import levels_on
+from jwpipe.engine.state import State, bare, cut, extent, forget, gather, operand, variable_on
 from jwpipe.numerics.memory import keep_freed_memory
 from jwpipe.refs import RefArray
-from jwpipe.state import State, bare, cut, extent, forget, gather, operand, variable_on
 from jwpipe.step import Step, Survey
 
 WORTH_CUTTING = 10

@@ -22,8 +22,6 @@ import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
-from jwpipe.borders import Levels, packed
-from jwpipe.chain import Bound, Chain
 from jwpipe.chunks import (
     Region,
     column_blocks,
@@ -32,10 +30,12 @@ from jwpipe.chunks import (
     pixels_of,
     row_blocks,
 )
+from jwpipe.engine.borders import Levels, packed
+from jwpipe.engine.chain import Bound, Chain
+from jwpipe.engine.state import Source, State, bare, extent
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.io.fitsrows import FitsRows
-from jwpipe.state import Source, State, bare, extent
 from jwpipe.step import Round, Step
 
 Input: TypeAlias = "Source | da.Array"
