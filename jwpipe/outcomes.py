@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from jwpipe.exposure import ExposureError
+from jwpipe.params import ParameterError
+
 logger = logging.getLogger(__name__)
 
 
@@ -60,3 +63,15 @@ class Silent:
     def note(self, text: str) -> None:
         """Log it."""
         logger.warning("%s", text)
+
+
+def message_of(failure: Exception, name: str, stage: str) -> str:
+    """What to tell the user: known errors speak for themselves, but may not know what they befell."""
+    if isinstance(failure, ExposureError | ParameterError):
+        return str(failure) if name in str(failure) else f"{name}: {stage}: {failure}"
+    if type(failure).__name__ == "KilledWorker":
+        return (
+            f"{name}: {stage}: several workers died computing it, most likely for want of memory; "
+            f"give workers more memory or fewer threads ({failure})"
+        )
+    return f"{name}: {stage}: {type(failure).__name__}: {failure}"

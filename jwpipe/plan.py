@@ -29,7 +29,7 @@ from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, collect
 from jwpipe.io import open as open_exposure
 from jwpipe.io import product_name
-from jwpipe.params import ParameterError
+from jwpipe.outcomes import message_of
 from jwpipe.pipelines import PIPELINES
 from jwpipe.refs import MissingReferences, RefArray, References
 from jwpipe.refs.array import StandardFlags
@@ -42,7 +42,7 @@ from jwpipe.step import Params, Step
 FRAGMENTS = 1.25
 """Memory that tasks take, over what they hold: gaps between arrays, and results on their way to the file (measured)."""
 
-LOADED_LATER = 128 << 20
+LOADED_LATER = 76 << 20
 LOADED_FOR_MOSAICS = 256 << 20
 """Bytes of libraries and compiled kernels that are loaded when the first task needs them (measured)."""
 
@@ -205,13 +205,13 @@ def plan_request(request: Request, threads: int = 1) -> list[Plan]:
         try:
             check(request, unit)
             plans += planner.exposure(unit)
-        except (ExposureError, ParameterError, OSError) as error:
-            plans.append(Plan(unit.name, stage, error=str(error)))
+        except Exception as error:  # hooks are the users' own
+            plans.append(Plan(unit.name, stage, error=message_of(error, unit.name, stage)))
     for mosaic in work.mosaics:
         try:
             plans.append(planner.mosaic(mosaic))
-        except (ExposureError, ParameterError, OSError) as error:
-            plans.append(Plan(mosaic.name, MOSAIC, error=str(error)))
+        except Exception as error:
+            plans.append(Plan(mosaic.name, MOSAIC, error=message_of(error, mosaic.name, MOSAIC)))
     return plans
 
 

@@ -36,8 +36,8 @@ from jwpipe.io import prepare as prepare_product
 from jwpipe.io.lengths import cut_to_lengths
 from jwpipe.io.save import Format
 from jwpipe.mosaic import SKIP
-from jwpipe.outcomes import Outcome, Silent, Watcher
-from jwpipe.params import Layer, ParameterError
+from jwpipe.outcomes import Outcome, Silent, Watcher, message_of
+from jwpipe.params import Layer
 from jwpipe.provenance import sealed
 from jwpipe.request import Request, request_of
 from jwpipe.stage3.tweakreg import write_table
@@ -105,18 +105,6 @@ def run_request(request: Request, executor: Executor, watcher: Watcher) -> list[
         watcher.note(outcome.error)
     with Runner(request, executor, watcher) as runner:
         return outcomes + runner.everything(work)
-
-
-def message_of(failure: Exception, name: str, stage: str) -> str:
-    """What to tell the user: known errors speak for themselves, but may not know what they befell."""
-    if isinstance(failure, ExposureError | ParameterError):
-        return str(failure) if name in str(failure) else f"{name}: {stage}: {failure}"
-    if type(failure).__name__ == "KilledWorker":
-        return (
-            f"{name}: {stage}: several workers died computing it, most likely for want of memory; "
-            f"give workers more memory or fewer threads ({failure})"
-        )
-    return f"{name}: {stage}: {type(failure).__name__}: {failure}"
 
 
 class Runner:

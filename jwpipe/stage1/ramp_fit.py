@@ -1,5 +1,6 @@
 """Fit a count rate to each ramp: by least squares on the segments between cosmic rays, or by likelihood."""
 
+import warnings
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -280,7 +281,13 @@ def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
     """First and last group to use; ``None``: all, also where the selection makes no sense."""
     first = max(params.firstgroup or 0, 0)
     last = ngroups - 1 if params.lastgroup is None else min(params.lastgroup, ngroups - 1)
-    return None if first >= last or (first, last) == (0, ngroups - 1) else (first, last)
+    if first >= last:
+        warnings.warn(
+            f"ramp_fit: firstgroup {first} and lastgroup {last} leave nothing of {ngroups} groups: all are fitted",
+            stacklevel=2,
+        )
+        return None
+    return None if (first, last) == (0, ngroups - 1) else (first, last)
 
 
 ramp_fit = Step(

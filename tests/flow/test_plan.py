@@ -76,3 +76,14 @@ def test_memory_of_a_mosaic_does_not_grow_with_exposures():
 
 def test_units_are_plain_data():
     assert ExposureInput("x", "x.fits").backgrounds == ()
+
+
+def test_a_hook_that_fails_is_told(uncal, refs):
+    def broken(exposure):
+        raise KeyError("nowhere")
+
+    steps = {"jump": {"pre_hooks": (broken,)}}
+    request = request_of("detector1", [str(uncal[0])], refs=[refs], steps=steps)
+    (plan,) = plan_request(request)
+    assert "KeyError: 'nowhere'" in plan.error
+    assert uncal[0].name.removesuffix("_uncal.fits") in plan.error

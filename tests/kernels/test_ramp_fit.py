@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from jwpipe.exposure import Header
 from jwpipe.numerics.segments import POWERS, slope_weights
-from jwpipe.stage1.ramp_fit import fit_ramps
+from jwpipe.stage1.ramp_fit import RampFitParams, fit_ramps, ramp_fit
 
 DO_NOT_USE, SATURATED, JUMP, PERSISTENCE, CHARGELOSS = 1, 2, 4, 32, 128
 NO_GAIN = 1 << 19
+KEYWORDS = {"INSTRUME": "NIRCAM", "TGROUP": 10.0, "TFRAME": 2.5, "NFRAMES": 1}
 NAMES = ("slope", "err", "dq", "var_poisson", "var_rnoise")
 GAIN, READNOISE, TIME, FRAME = 2.0, 8.0, 10.0, 2.5
 # Read noise of a group in electrons: of a pair of frames in DN, times the gain, over root 2.
@@ -355,3 +357,11 @@ def test_flagged_and_clean_ramps_agree(groups):
     flagged, _ = fit(sci, groupdq, gain=1.7)
     for name in NAMES:
         np.testing.assert_allclose(flagged[name], clean[name], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("first", "last"), [(30, None), (5, 5), (None, 0)])
+def test_groups_that_leave_nothing_are_told(first, last):
+    header = Header({"primary": KEYWORDS | {"NGROUPS": 20}})
+    with pytest.warns(UserWarning, match="leave nothing of 20 groups: all are fitted"):
+        found = ramp_fit.keywords(header, RampFitParams(firstgroup=first, lastgroup=last))
+    assert found["groups"] is None
