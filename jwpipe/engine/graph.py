@@ -34,8 +34,7 @@ from jwpipe.engine.borders import Levels, packed
 from jwpipe.engine.chain import Bound, Chain
 from jwpipe.engine.state import Source, State, bare, extent
 from jwpipe.exposure import RAMP_VARIABLES, RATE_VARIABLES, Variable
-from jwpipe.io.fitsarray import FitsArray
-from jwpipe.io.fitsrows import FitsRows
+from jwpipe.io.handles import handle_of
 from jwpipe.step import Round, Step
 
 Input: TypeAlias = "Source | da.Array"
@@ -46,15 +45,8 @@ FAN_IN = 8
 
 def source_of(variable: xr.DataArray) -> Source | None:
     """The file behind a variable, where nothing has touched its pixels since it was opened."""
-    handle = variable.encoding.get("handle")
-    if isinstance(handle, FitsArray | FitsRows) and variable.data.name == handle_name(handle):
-        return Source(handle)
-    return None
-
-
-def handle_name(handle: FitsArray | FitsRows) -> str:
-    """The name of the dask array that stands for a file's pixels."""
-    return f"pixels-{tokenize(handle)}"
+    handle = handle_of(variable)
+    return None if handle is None else Source(handle)
 
 
 def needed(steps: Iterable[Step], outputs: Iterable[str]) -> list[str]:

@@ -21,7 +21,7 @@ import xarray as xr
 from dask.highlevelgraph import HighLevelGraph
 
 from jwpipe.engine.chain import Bound, Given
-from jwpipe.engine.graph import handle_name, source_of
+from jwpipe.engine.graph import source_of
 from jwpipe.engine.reference_reads import (
     BAD_REFERENCE,
     UNUSABLE,
@@ -37,6 +37,7 @@ from jwpipe.exposure import ExposureError, header
 from jwpipe.io.chunking import chunks_of
 from jwpipe.io.fitsarray import FitsArray
 from jwpipe.io.fitsrows import FitsRows
+from jwpipe.io.handles import handle_name
 from jwpipe.numerics.irs2 import FRAME_ROWS, HALF, LINES, OUTPUTS, TICKS, Interleaving
 from jwpipe.numerics.stripes import runs
 from jwpipe.refs import RefArray, References

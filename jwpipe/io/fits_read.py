@@ -18,7 +18,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import xarray as xr
-from dask.base import tokenize
 
 from jwpipe.exposure import CUBE, IMAGE, RAMP, ExposureError
 from jwpipe.io.asdf_tree import read_tree
@@ -26,6 +25,7 @@ from jwpipe.io.cards import BLOCK, END, padded, parse_cards
 from jwpipe.io.checks import check_exposure
 from jwpipe.io.chunking import Chunks, chunks_of
 from jwpipe.io.fitsarray import FitsArray
+from jwpipe.io.handles import handle_name
 from jwpipe.io.names import product_of
 from jwpipe.io.source import GZIP, LocalSource, Source, is_remote, remote_source, unpacked_source
 from jwpipe.io.tables import read_table
@@ -283,7 +283,7 @@ def lazy(
     array = da.from_array(
         handle,
         chunks_of(dims, handle.shape, chunks),
-        name=f"pixels-{tokenize(handle)}",
+        name=handle_name(handle),
         inline_array=True,
         meta=np.empty((0,) * handle.ndim, handle.dtype),
     )

@@ -21,6 +21,8 @@ from dask.highlevelgraph import HighLevelGraph
 
 from jwpipe.exposure import ExposureError, header
 from jwpipe.io.fitsarray import FitsArray
+from jwpipe.io.fitsrows import FitsRows
+from jwpipe.io.handles import handle_of
 from jwpipe.numerics.coadd import (
     VARIANCES,
     Contents,
@@ -172,7 +174,7 @@ def typed(names: Sequence[str], arrays: Sequence[np.ndarray]) -> dict[str, np.nd
     }
 
 
-def read_box(handle: FitsArray, box: Box) -> np.ndarray:
+def read_box(handle: FitsArray | FitsRows, box: Box) -> np.ndarray:
     """The pixels of a box, straight from the file."""
     return handle[(box.rows, box.columns)]
 
@@ -201,7 +203,7 @@ class Graph:
 
     def box(self, variable: xr.DataArray, box: Box) -> tuple[Any, ...]:
         """What stands in a task for the pixels of a box of ``variable`` (y, x)."""
-        handle = file_of(variable)
+        handle = handle_of(variable)
         if handle is not None:
             return (read_box, handle, box)
         array = da.asarray(variable.data)
@@ -234,14 +236,6 @@ class Graph:
             name: da.Array(whole, name, chunks, dtype)
             for name, (_, chunks, dtype) in outputs.items()
         }
-
-
-def file_of(variable: xr.DataArray) -> FitsArray | None:
-    """The file behind a variable, where nothing has touched its pixels since it was opened."""
-    handle = variable.encoding.get("handle")
-    if isinstance(handle, FitsArray) and variable.data.name == f"pixels-{tokenize(handle)}":
-        return handle
-    return None
 
 
 def _touched(chunks: Iterable[int], wanted: slice) -> list[tuple[int, int]]:

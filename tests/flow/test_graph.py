@@ -9,8 +9,9 @@ from astropy.io import fits
 
 from jwpipe.engine.borders import Levels
 from jwpipe.engine.chain import Bound, Chain
-from jwpipe.engine.graph import handle_name, run_chain, source_of
+from jwpipe.engine.graph import run_chain, source_of
 from jwpipe.io.fitsarray import FitsArray
+from jwpipe.io.handles import handle_name
 from jwpipe.refs import RefArray
 from jwpipe.step import Border, Round, Step, Survey
 
