@@ -280,14 +280,18 @@ def asn(files: tuple[str, ...], output: str, product_name: str | None, rule: str
 @click.option(
     "--wcs", is_flag=True, help="Draw the sky's axes, or slits, slices, orders and wavelengths."
 )
+@click.option("--catalogue", default="", help="Slitless spectra: the sources (_cat.ecsv).")
+@click.option(
+    "--wavelengthrange", default="", help="Slitless spectra: the reference with filters' ranges."
+)
 @plain_errors
-def show(file: str, output: str | None, wcs: bool) -> None:
+def show(file: str, output: str | None, **options: Any) -> None:
     """Write a PNG quick look of FILE."""
     from pathlib import Path
 
     from jwpipe.quicklook import show as draw
 
-    click.echo(draw(file, output or Path(file).with_suffix(".png"), wcs=wcs))
+    click.echo(draw(file, output or Path(file).with_suffix(".png"), **options))
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

@@ -21,6 +21,9 @@ from jwpipe.exposure import header
 from jwpipe.io import open as open_exposure
 from jwpipe.io.product import remove, temporary_name, unwritable
 from jwpipe.quicklook_wcs import overlay
+from jwpipe.refs import RefFile
+from jwpipe.wcs.catalogue import Catalogue
+from jwpipe.wcs.cutouts import Cutout, Ranges, cutouts_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,10 +55,18 @@ WCS_TERMS = (
 WCS_KEYWORDS = ("CRPIX1", "CRPIX2", "CRVAL1", "CRVAL2", "CTYPE1", "CTYPE2")
 
 
-def show(source: str | Path | xr.Dataset, png: str | Path, *, wcs: bool = False) -> Path:
+def show(
+    source: str | Path | xr.Dataset,
+    png: str | Path,
+    *,
+    wcs: bool = False,
+    catalogue: str | Path = "",
+    wavelengthrange: str | Path = "",
+) -> Path:
     """Write a quick look of an exposure, a file or a Dataset, to the picture ``png``; returns its path.
 
-    ``wcs`` draws the sky's axes, or slits, slices and orders with their wavelengths, over it.
+    ``wcs`` draws the sky's axes, or slits, slices and orders with their wavelengths, over it; of slitless spectra the
+    traces of the sources of a ``catalogue`` (``_cat.ecsv``), with the ``wavelengthrange`` reference (ASDF).
 
     Raises
     ------
@@ -70,11 +81,22 @@ def show(source: str | Path | xr.Dataset, png: str | Path, *, wcs: bool = False)
     figure = {2: _image_figure, 3: _cube_figure, 4: _ramp_figure}[axes](exposure)
     if wcs:
         pictures = [each for each in figure.axes if each.images]
-        overlay(pictures, exposure)
+        overlay(pictures, exposure, _spectra(exposure, catalogue, wavelengthrange))
     name = str(exposure.attrs.get("filename") or "exposure in memory")
     figure.text(0.01, _below_top(figure, 0.1), name, va="top", fontsize=12, weight="bold")
     figure.text(0.01, _below_top(figure, 0.36), _facts(exposure), va="top", fontsize=9, color=GREY)
     return _write(figure, Path(png))
+
+
+def _spectra(
+    exposure: xr.Dataset, catalogue: str | Path, wavelengthrange: str | Path
+) -> list[Cutout]:
+    """The spectra of the sources of a catalogue; none where it is not given."""
+    if not (catalogue and wavelengthrange):
+        return []
+    reference = RefFile(str(wavelengthrange), "wavelengthrange")
+    ranges = Ranges.read(reference.tree(), reference.path)
+    return cutouts_of(exposure, Catalogue.read(catalogue), ranges)
 
 
 def _write(figure: Figure, png: Path) -> Path:

@@ -14,9 +14,11 @@ import numpy as np
 import xarray as xr
 
 from jwpipe.exposure import ExposureError, header
+from jwpipe.wcs.cutouts import Cutout, dispersed
 from jwpipe.wcs.inspect import Part, parts_of, wcs_of
 
 if TYPE_CHECKING:
+    from gwcs import WCS
     from matplotlib.axes import Axes
 
 POINTS = 240
@@ -43,10 +45,11 @@ class Sampled:
     wavelength: np.ndarray | None
 
 
-def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset) -> None:
+def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset, spectra: Sequence[Cutout] = ()) -> None:
     """Draw the WCS over pictures of an exposure, whose axes count its pixels from 0.
 
-    Of the light of lamps slits and wavelengths are drawn: it has no place on the sky.
+    Of the light of lamps slits and wavelengths are drawn: it has no place on the sky. Of slitless spectra the traces
+    and boxes of the sources in ``spectra``.
 
     Raises
     ------
@@ -56,10 +59,10 @@ def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset) -> None:
     shape = (exposure.sizes["y"], exposure.sizes["x"])
     spectral = len(wcs_of(exposure, internal=True).output_frame.unit) > 2
     parts = [sampled(part, shape) for part in parts_of(exposure, internal=spectral)]
-    if not parts:
+    if not parts and not spectra:
         raise ExposureError(
             f"{header(exposure).filename}: pixels of slitless spectra have a place only together with a source; "
-            "nothing can be drawn over them: show it without --wcs"
+            "give the sources with --catalogue and --wavelengthrange, or show it without --wcs"
         )
     few = len(parts) <= LABELLED
     for axes in all_axes:
@@ -72,7 +75,36 @@ def overlay(all_axes: Sequence[Axes], exposure: xr.Dataset) -> None:
                 named = few or n in (0, len(parts) - 1)
                 along = (n + 1) / (len(parts) + 1) if few else 0.5
                 _spectrum(axes, one, colour, along if named else None)
+        for one_spectrum in spectra:
+            _trace(axes, wcs_of(exposure, internal=True), one_spectrum)
         axes.set(xlim=sides[0], ylim=sides[1])
+
+
+def _trace(axes: Axes, wcs: WCS, spectrum: Cutout) -> None:
+    """The box of a source's order, and where its light falls, with round wavelengths (micron) along it."""
+    from matplotlib.patches import Rectangle
+
+    assert spectrum.source is not None
+    assert spectrum.waverange is not None
+    rows, columns = spectrum.rows, spectrum.columns
+    size = columns.stop - columns.start, rows.stop - rows.start
+    corner = (columns.start - 0.5, rows.start - 0.5)
+    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=OUTLINE, linewidth=0.7))
+    colour = COLOURS[((spectrum.order or 0) - 1) % len(COLOURS)]
+    waves = np.linspace(*spectrum.waverange, POINTS)
+    ra, dec = (np.full(POINTS, value) for value in spectrum.source.sky)
+    x, y = dispersed(wcs, ra, dec, waves, spectrum.order or 1)
+    axes.plot(x, y, color=colour, lw=0.8, path_effects=_shadow())
+    for level in _levels(waves):
+        place = np.interp(level, waves, x), np.interp(level, waves, y)
+        axes.annotate(
+            f"{level:.{_digits(waves)}f}", place, (0, 4), textcoords="offset points", color=colour,
+            size=5, ha="center", annotation_clip=True, path_effects=_shadow(2),
+        )  # fmt: skip
+    axes.annotate(
+        f"{spectrum.name}, order {spectrum.order}", corner, (2, -7), textcoords="offset points",
+        color=OUTLINE, size=6, annotation_clip=True, path_effects=_shadow(2),
+    )  # fmt: skip
 
 
 def sampled(part: Part, shape: tuple[int, int]) -> Sampled:

@@ -34,12 +34,29 @@ _HOMES = {
     "lazy_pixel_map": "jwpipe.wcs.coordinates",
     "map_of": "jwpipe.wcs.coordinates",
     "Choice": "jwpipe.wcs.inspect",
+    "cutouts_of": "jwpipe.wcs.cutouts",
+    "Cutout": "jwpipe.wcs.cutouts",
+    "Ranges": "jwpipe.wcs.cutouts",
+    "Wanted": "jwpipe.wcs.cutouts",
+    "Catalogue": "jwpipe.wcs.catalogue",
 }
 
-__all__ = ["Choice", "lazy_pixel_map", "map_of", "pixel_map"]
+__all__ = [
+    "Catalogue",
+    "Choice",
+    "Cutout",
+    "Ranges",
+    "Wanted",
+    "cutouts_of",
+    "lazy_pixel_map",
+    "map_of",
+    "pixel_map",
+]
 
 if TYPE_CHECKING:
+    from jwpipe.wcs.catalogue import Catalogue
     from jwpipe.wcs.coordinates import lazy_pixel_map, map_of, pixel_map
+    from jwpipe.wcs.cutouts import Cutout, Ranges, Wanted, cutouts_of
     from jwpipe.wcs.inspect import Choice
 
 

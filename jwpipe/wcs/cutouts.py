@@ -1,8 +1,8 @@
 """Where on the detector each spectrum lies: boxes of whole pixels for slits, slices, traces and orders of grisms.
 
-``cutouts_of`` gives those that need nothing but the exposure. Slitless spectra need a catalogue of the sources in the
-direct image and the wavelengths that each filter lets through: ``slitless_cutouts`` follows each source from the sky
-to the pixels where its shortest and longest wavelengths fall. Boxes are those of jwst 3.0.0's extract_2d.
+``cutouts_of`` gives them. Slitless spectra need a catalogue of the sources in the direct image and the wavelengths that
+each filter lets through besides: each source is followed from the sky to the pixels where its shortest and longest
+wavelengths fall. Boxes are those of jwst 3.0.0's extract_2d.
 """
 
 from __future__ import annotations
@@ -50,22 +50,30 @@ class Cutout:
     partial: bool = False
 
 
-def cutouts_of(exposure: xr.Dataset) -> list[Cutout]:
-    """The slits, slices or orders of an exposure.
+def cutouts_of(
+    exposure: xr.Dataset,
+    catalogue: Catalogue | None = None,
+    ranges: Ranges | None = None,
+    wanted: Wanted | None = None,
+) -> list[Cutout]:
+    """The slits, slices or orders of an exposure; of slitless spectra those of the sources of a ``catalogue``.
 
     Raises
     ------
     ExposureError
-        Without a WCS, and for slitless spectra, which need a catalogue.
+        Without a WCS, and for slitless spectra without a catalogue and the wavelengths of their filters.
     """
     keywords = header(exposure)
     wcs = wcs_of(exposure, internal=True)
     shape = exposure.sizes["y"], exposure.sizes["x"]
     first = wcs.pipeline[0].transform
     if wcs.available_frames[0] == "grism_detector" and wcs.forward_transform.n_inputs == 5:
-        raise ExposureError(
-            f"{keywords.filename}: slitless spectra lie where their sources are; give a catalogue to slitless_cutouts"
-        )
+        if catalogue is None or ranges is None:
+            raise ExposureError(
+                f"{keywords.filename}: slitless spectra lie where their sources are; "
+                "give the catalogue of the direct image, and a wavelengthrange reference"
+            )
+        return slitless_cutouts(wcs, keywords, shape, catalogue, ranges, wanted)
     if "gwa" in wcs.available_frames and wcs.forward_transform.n_inputs == 3:
         return slit_cutouts(wcs, shape)
     if keywords.get("EXP_TYPE") == "NIS_SOSS":
@@ -310,7 +318,7 @@ def _bounds(
 ) -> np.ndarray:
     """The boxes of all sources in an order: (n, 2, 2) whole pixels, y first, each from and to (inclusive)."""
     ra, dec = (np.array([each.corners[k] for each in sources]).ravel() for k in (0, 1))
-    ends = [_dispersed(wcs, ra, dec, wavelength, order) for wavelength in limits]
+    ends = [dispersed(wcs, ra, dec, wavelength, order) for wavelength in limits]
     places = np.concatenate([end.reshape(2, len(sources), 4) for end in ends], axis=2)[::-1]
     empty = np.isnan(places).all(axis=2)
     with np.errstate(invalid="ignore"):
@@ -318,7 +326,7 @@ def _bounds(
     if half_height is not None:
         ra, dec = (np.array([each.sky[k] for each in sources]) for k in (0, 1))
         across = 0 if axis == 1 else 1
-        middle = _dispersed(wcs, ra, dec, sum(limits) / 2, order)[1 - across]
+        middle = dispersed(wcs, ra, dec, sum(limits) / 2, order)[1 - across]
         point = np.array([not each.extended for each in sources])
         low[across] = np.where(point, middle - half_height, low[across])
         high[across] = np.where(point, middle + half_height, high[across])
@@ -326,10 +334,10 @@ def _bounds(
     return np.stack([to_index(low), to_index(high)], axis=-1).transpose(1, 0, 2)
 
 
-def _dispersed(
-    wcs: WCS, ra: np.ndarray, dec: np.ndarray, wavelength: float, order: int
+def dispersed(
+    wcs: WCS, ra: np.ndarray, dec: np.ndarray, wavelength: float | np.ndarray, order: int
 ) -> np.ndarray:
-    """Where light falls: (2, n), x first."""
+    """Where light falls: pixels (2, n), x first, of places on the sky (deg) and wavelengths (micron)."""
     x, y, *_ = wcs.backward_transform(ra, dec, wavelength, order)
     return np.stack([np.broadcast_to(values, ra.shape) for values in (x, y)])
 

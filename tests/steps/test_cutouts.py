@@ -198,7 +198,7 @@ def test_slits_by_name_and_source(folder):
 
 @needs_references
 def test_slitless_spectra_need_a_catalogue(folder):
-    with pytest.raises(ExposureError, match="give a catalogue to slitless_cutouts"):
+    with pytest.raises(ExposureError, match="give the catalogue of the direct image"):
         cutouts_of(solved("miri wfss", folder))
 
 

@@ -1,10 +1,13 @@
 """The WCS drawn over pictures: grids, outlines, wavelengths."""
 
+import asdf
 import matplotlib.image
 import numpy as np
 import pytest
 from astropy import units
+from astropy.coordinates import SkyCoord
 from astropy.modeling.models import Identity, Mapping, Polynomial1D
+from astropy.table import QTable
 from gwcs import WCS
 from gwcs.coordinate_frames import CompositeFrame, Frame2D, SpectralFrame
 from test_wcs_grism import ROWS, built, nircam_tree, still
@@ -34,6 +37,29 @@ def test_slitless_spectra_have_nothing_to_draw(tmp_path):
     with pytest.raises(ExposureError, match="only together with a source"):
         show(exposure(built(still(ROWS), nircam_tree())), tmp_path / "a.png", wcs=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_slitless_spectra_of_a_catalogue(tmp_path):
+    """The trace of a source at (1200, 700) ends 100 pixels beyond it: see the cut-outs."""
+    wcs = built(still(ROWS), nircam_tree())
+    sky = wcs.get_transform("detector", "world")(1200.0, 700.0, 1.0, 1.0)[:2]
+    place = SkyCoord([sky[0]], [sky[1]], unit="deg")
+    columns = {f"sky_bbox_{corner}": place for corner in ("ll", "lr", "ul", "ur")}
+    table = QTable(
+        {"label": [7], "sky_centroid": place, "isophotal_abmag": [20.0], "is_extended": [False]}
+        | columns
+    )
+    table.write(tmp_path / "x_cat.ecsv", format="ascii.ecsv")
+    ranges = {"wavelengthrange": [[1, "F444W", 3.0, 4.0]], "extract_orders": [["F444W", [1]]]}
+    asdf.AsdfFile(ranges).write_to(tmp_path / "ranges.asdf")
+    given = exposure(wcs, DISPAXIS=1, **ROWS).isel(x=[0], y=[0]).drop_vars("sci")
+    given = given.assign(sci=(("y", "x"), np.zeros((2048, 2048), "f4")))
+    options = {"catalogue": tmp_path / "x_cat.ecsv", "wavelengthrange": tmp_path / "ranges.asdf"}
+    drawn = matplotlib.image.imread(show(given, tmp_path / "a.png", wcs=True, **options))
+    bare = matplotlib.image.imread(show(given, tmp_path / "b.png"))
+    rows = np.nonzero(np.any(drawn != bare, axis=(1, 2)))[0]
+    # All that is drawn lies within a few of the picture's rows.
+    assert 2 < np.ptp(rows) < 0.2 * len(drawn)
 
 
 def test_parts_are_sampled_to_the_edge_of_the_frame():
