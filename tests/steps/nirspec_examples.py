@@ -1,8 +1,7 @@
 """Exposures, MSA metadata and references of NIRSpec for tests.
 
-The spectrograph's own references are real ones (``references``). Two types are written here in the genuine format: the
-metrology of the MSA, with the pitch, sizes and places of the quadrants that flight products carry, and the colour of
-the fore optics, of about the right size.
+The spectrograph's own references are real ones (``references``), but for the metrology of the MSA, which is simulated,
+and the colour of the fore optics, which is written here in the genuine format, of about the right size.
 """
 
 import os
@@ -11,33 +10,13 @@ from pathlib import Path
 import asdf
 import numpy as np
 import xarray as xr
-from astropy.io import fits
-from astropy.modeling.models import Mapping, Rotation2D, Scale, Shift
+from astropy.modeling.models import Mapping, Scale
 
 from jwpipe.refs import References
+from jwpipe.simulate import micro_shutters
 
 DATA = Path(os.environ.get("JWPIPE_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 REFERENCES = DATA / "crds" / "references" / "jwst" / "nirspec"
-TABLE = [("NO", ">i4"), ("XC", ">f4"), ("YC", ">f4"), ("SIZEX", ">f4"), ("SIZEY", ">f4")]
-PITCH = (1.0498e-4, 2.0350e-4)
-OPEN = (7.7e-5, 1.77e-4)
-QUADRANTS = {
-    1: (0.0195, -0.04285, -0.04198),
-    2: (-0.01731757, -0.04280757, 0.00725996),
-    3: (0.0158, 0.00462, -0.04193),
-    4: (-0.01337407, 0.00460352, 0.00724746),
-}
-"""Rotation (deg) and corner (m) of each quadrant."""
-
-FIXED_SLITS = (
-    (0.0269724, -0.0027167, 8.1e-5, 1.271e-3),
-    (0.0347597, -0.0013129, 8.1e-5, 1.271e-3),
-    (0.0296652, 0.0002414, 1.59e-4, 1.460e-3),
-    (0.0286631, 0.0015605, 6.31e-4, 6.31e-4),
-    (-0.0270050, -0.0031920, 7.9e-5, 1.271e-3),
-)
-"""Place and size (m) of S200A1, S200A2, S400A1, S1600A1 and S200B1."""
-
 DISPERSERS = {
     "G140M": "0032",
     "PRISM": "0034",
@@ -55,35 +34,6 @@ TILTS = {
     "G235M": (0.3212, 0.1390),
     "MIRROR": (0.3475, 0.1966),
 }
-SHUTTERS = np.dtype(
-    [
-        ("slitlet_id", ">i2"),
-        ("msa_metadata_id", ">i2"),
-        ("shutter_quadrant", ">i2"),
-        ("shutter_row", ">i2"),
-        ("shutter_column", ">i2"),
-        ("source_id", ">i4"),
-        ("background", "S1"),
-        ("shutter_state", "S6"),
-        ("estimated_source_in_shutter_x", ">f4"),
-        ("estimated_source_in_shutter_y", ">f4"),
-        ("dither_point_index", ">i2"),
-        ("primary_source", "S1"),
-        ("fixed_slit", "S7"),
-    ]
-)
-SOURCES = np.dtype(
-    [
-        ("program", ">i4"),
-        ("source_id", ">i4"),
-        ("source_name", "S20"),
-        ("alias", "S31"),
-        ("ra", ">f8"),
-        ("dec", ">f8"),
-        ("preimage_id", "S30"),
-        ("stellarity", ">f8"),
-    ]
-)
 NAN = np.nan
 SLITLETS = [
     # slitlet, configuration, quadrant, row, column, source, background, state, x, y, dither, primary, fixed slit
@@ -175,30 +125,8 @@ def exposure(values, shape=(2048, 2048), folder=""):
 
 
 def write_msa(path):
-    """The metrology of the MSA: for each quadrant the shutters, and how the quadrant lies; 5 are the fixed slits."""
-    if path.exists():
-        return path
-    tree = _meta("MSA", {"p_detector": "NRS1|NRS2|"})
-    for number, (angle, x, y) in QUADRANTS.items():
-        model = Rotation2D(angle, name=f"msa_Q{number}_rot") | (
-            Shift(x, name=f"msa_Q{number}_x") & Shift(y, name=f"msa_Q{number}_y")
-        )
-        tree[f"Q{number}"] = {"model": model, "data": _shutters()}
-    rows = [(number, *row) for number, row in enumerate(FIXED_SLITS, 1)]
-    model = Rotation2D(0.0, name="msa_Q5_rot") | Shift(0.0, name="msa_Q5_x") & Shift(
-        0.0, name="msa_Q5_y"
-    )
-    tree["Q5"] = {"model": model, "data": np.array(rows, TABLE)}
-    asdf.AsdfFile(tree).write_to(path)
-    return path
-
-
-def _shutters():
-    table = np.zeros(365 * 171, TABLE)
-    y, x = np.divmod(np.arange(table.size), 365)
-    table["NO"], table["XC"], table["YC"] = np.arange(1, table.size + 1), x * PITCH[0], y * PITCH[1]
-    table["SIZEX"], table["SIZEY"] = OPEN
-    return table
+    """The metrology of the MSA, once."""
+    return path if path.exists() else micro_shutters.write_msa(path)
 
 
 def write_chromcorr(path):
@@ -235,16 +163,5 @@ def _meta(reftype, instrument):
 
 
 def write_msa_metadata(path, rows=SLITLETS, sources=SKY, fixed_slits=True):
-    """An MSA metadata file; older ones have no column ``fixed_slit``."""
-    table = np.array(list(rows), SHUTTERS)
-    if not fixed_slits:
-        table = table[[name for name in SHUTTERS.names if name != "fixed_slit"]]
-        table = np.array(table.tolist(), [(name, SHUTTERS[name].str) for name in table.dtype.names])
-    hdus = [
-        fits.PrimaryHDU(),
-        fits.ImageHDU(np.zeros((730, 342), np.int16), name="SHUTTER_IMAGE"),
-        fits.BinTableHDU(table, name="SHUTTER_INFO"),
-        fits.BinTableHDU(np.array(list(sources), SOURCES), name="SOURCE_INFO"),
-    ]
-    fits.HDUList(hdus).writeto(path, overwrite=True)
-    return path
+    """An MSA metadata file."""
+    return micro_shutters.write_msa_metadata(path, rows, sources, fixed_slits=fixed_slits)

@@ -6,6 +6,7 @@ import pytest
 from astropy.io import fits
 
 from jwpipe.exposure import ExposureError, Header
+from jwpipe.simulate.micro_shutters import SHUTTERS
 from jwpipe.stage2.assign_wcs import AssignWcsParams, tie_to_sky
 from jwpipe.wcs import nirspec
 from jwpipe.wcs.nirspec_msa import msa_slits
@@ -32,14 +33,12 @@ def slits_of(folder, rows=examples.SLITLETS, sources=examples.SKY, fixed_slits=T
 
 def row(slitlet, column, **changes):
     """A shutter of quadrant 2, row 100."""
-    names = [
-        name for name in examples.SHUTTERS.names if name not in ("shutter_row", "shutter_column")
-    ]
+    names = [name for name in SHUTTERS.names if name not in ("shutter_row", "shutter_column")]
     usual = dict(
         zip(names, (slitlet, 1, 2, 0, "Y", "OPEN", np.nan, np.nan, 1, "N", "NONE"), strict=True)
     )
     values = usual | {"shutter_row": 100, "shutter_column": column} | changes
-    return tuple(values[name] for name in examples.SHUTTERS.names)
+    return tuple(values[name] for name in SHUTTERS.names)
 
 
 SOURCE = {"source_id": 5, "background": "N", "primary_source": "Y"}
