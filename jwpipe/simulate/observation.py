@@ -159,6 +159,7 @@ class _Mode:
     nints: int
 
     def camera(self, detector: Detector, instrument: Instrument | None) -> Camera:
+        """A detector as it is read out; a ValueError names the read patterns that it has."""
         known = patterns(detector.instrument)
         if self.readpatt not in known:
             raise ValueError(

@@ -34,6 +34,7 @@ class _Page:
 
     @property
     def height(self) -> float:
+        """Height of the figure, inches."""
         return self.high + self.panel + 1.95
 
     def axes(self, figure: Figure, left: float, bottom: float, width: float, high: float) -> Axes:

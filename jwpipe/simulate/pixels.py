@@ -83,9 +83,11 @@ class _Fields:
         self._cut = (region.y0, region.x0, region.ny, region.nx, FRAME_SIDE)
 
     def normal(self, name: str) -> np.ndarray:
+        """Normal deviates (y, x), the same for each name."""
         return normal_field(key(self._detector, name), *self._cut)
 
     def uniform(self, name: str) -> np.ndarray:
+        """Uniform deviates from 0 to 1 (y, x), the same for each name."""
         return uniform_field(key(self._detector, name), *self._cut)
 
 

@@ -302,10 +302,12 @@ class _Handle:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Coordinates, rows and columns."""
         return (len(self.map.names), *self.map.shape)
 
     @property
     def dtype(self) -> np.dtype:
+        """Coordinates are in double precision."""
         return np.dtype(float)
 
     def __getitem__(self, region: tuple[slice, ...]) -> np.ndarray:
