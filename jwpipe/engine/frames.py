@@ -7,7 +7,6 @@ memory, however many there are.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from dask.base import tokenize
 from jwpipe.engine.borders import Levels
 from jwpipe.engine.chain import Bound, Given
 from jwpipe.engine.graph import run_chain
-from jwpipe.exposure import ExposureError
+from jwpipe.io.spool import Spool, no_room
 from jwpipe.step import Look, Step
 
 BATCH_BYTES = 32 << 20
@@ -51,16 +50,12 @@ class Shelf:
         """
         self.dtype, count, shape = np.dtype(np.uint8), 0, (0, 0, 0)
         try:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115
+            self._spool = Spool()
             for flags in integrations:
-                self._file.write(np.ascontiguousarray(flags, self.dtype).data)
+                self._spool.put(flags.astype(self.dtype, copy=False))
                 shape, count = flags.shape, count + 1
-            self._file.flush()
         except OSError as error:
-            raise ExposureError(
-                f"{tempfile.gettempdir()}: intermediate results cannot be written ({error}); "
-                "make room, or set TMPDIR to a folder with more"
-            ) from error
+            raise no_room(error) from error
         self.shape = (count, *shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -69,7 +64,7 @@ class Shelf:
     def __getitem__(self, part: tuple[slice, ...]) -> np.ndarray:
         if 0 in self.shape:
             return np.empty(self.shape, self.dtype)[part]
-        stored = np.memmap(self._file, self.dtype, "r", shape=self.shape)
+        stored = np.memmap(self._spool.file, self.dtype, "r", shape=self.shape)
         return np.array(stored[part], order="C")
 
 

@@ -1,21 +1,17 @@
-"""Arrays that wait on disk for the tasks that want parts of them.
+"""Planes that wait on disk for the tasks that want rows of them.
 
-The file has no name: it goes when nobody holds the array any more, also where the process is killed. It lies in the
-folder for temporary files (``TMPDIR``), of which several times an exposure's size may be needed. Pickled, an array
-travels with its pixels, and lies on the receiver's disk then.
+Several times an exposure's size may be needed there. Pickled, a plane travels with its pixels, and lies on the
+receiver's disk then.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from jwpipe.exposure import ExposureError
+from jwpipe.io.spool import Spool, no_room
 
 
 class Scratch:
@@ -32,28 +28,18 @@ class Scratch:
         self.shape, self.dtype = plane.shape, plane.dtype
         self._row_bytes = plane[:1].nbytes
         try:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            weakref.finalize(self, self._file.close)
-            view = memoryview(np.ascontiguousarray(plane).reshape(-1).view(np.uint8).data)
-            while view:
-                view = view[self._file.write(view) :]
+            self._spool = Spool()
+            self._spool.put(plane)
         except OSError as error:
-            raise ExposureError(
-                f"{tempfile.gettempdir()}: intermediate results cannot be written ({error}); "
-                "make room, or set TMPDIR to a folder with more"
-            ) from error
+            raise no_room(error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Scratch, (self.rows(0, self.shape[0]),)
 
     def rows(self, start: int, stop: int) -> np.ndarray:
         """Rows of the plane."""
-        part = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        view, place = memoryview(part.reshape(-1).view(np.uint8).data), start * self._row_bytes
-        while view:
-            count = os.preadv(self._file.fileno(), [view], place)
-            view, place = view[count:], place + count
-        return part
+        shape = (stop - start, *self.shape[1:])
+        return self._spool.read(start * self._row_bytes, shape, self.dtype)
 
 
 class ScratchRamp:

@@ -1,18 +1,17 @@
 """References prepared once a process, kept on disk: a dark averaged to the read pattern is as large as an exposure.
 
-All lie one after the other in a nameless file in the folder for temporary files (``TMPDIR``), which goes with the
-process. Reading a region again costs what a copy costs, as long as the operating system keeps the file's pages.
+All lie one after the other in a file that goes with the process (``io.spool``).
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from dataclasses import dataclass
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from jwpipe.io.spool import Spool
 
 ROOM = 8_000_000_000
 """Bytes on disk up to which arrays are put there."""
@@ -38,30 +37,17 @@ class InMemory:
 
 @dataclass(frozen=True, eq=False)
 class OnDisk:
-    """An array in the file, from ``offset`` on."""
+    """An array in the file, from byte ``place`` on."""
 
-    file: IO[bytes]
-    offset: int
+    spool: Spool
+    place: int
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     nbytes: int = 0
 
     def read(self) -> np.ndarray:
-        """A new array.
-
-        Raises
-        ------
-        OSError
-            The disk does not give back what it took.
-        """
-        array = np.empty(self.shape, self.dtype)
-        rest, place = memoryview(array.reshape(-1).view(np.uint8).data), self.offset
-        while rest:
-            count = os.preadv(self.file.fileno(), [rest], place)
-            if not count:
-                raise OSError("the file of prepared references ends too early")
-            rest, place = rest[count:], place + count
-        return array
+        """A new array."""
+        return self.spool.read(self.place, self.shape, self.dtype)
 
 
 Prepared: TypeAlias = InMemory | OnDisk
@@ -72,31 +58,22 @@ class Store:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._file: IO[bytes] | None = None
-        self._end = 0
+        self._spool: Spool | None = None
 
     def put(self, array: np.ndarray) -> Prepared:
-        """Put a contiguous array on disk, if it is worth it and there is room."""
-        if array.nbytes < SMALL:
-            return InMemory(array)
+        """Put an array on disk, if it is worth it and there is room."""
         try:
-            file, offset = self._place(array.nbytes)
-            rest, place = memoryview(array.reshape(-1).view(np.uint8).data), offset
-            while rest:
-                count = os.pwrite(file.fileno(), rest, place)
-                rest, place = rest[count:], place + count
+            spool = self._opened()
+            if array.nbytes < SMALL or spool.size + array.nbytes > ROOM:
+                return InMemory(array)
+            return OnDisk(spool, spool.put(array), array.shape, array.dtype)
         except OSError:
             return InMemory(array)
-        return OnDisk(file, offset, array.shape, array.dtype)
 
-    def _place(self, size: int) -> tuple[IO[bytes], int]:
+    def _opened(self) -> Spool:
         with self._lock:
-            if self._end + size > ROOM:
-                raise OSError("no room for more prepared references")
-            if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            self._end += size
-            return self._file, self._end - size
+            self._spool = self._spool or Spool()
+            return self._spool
 
 
 STORE = Store()

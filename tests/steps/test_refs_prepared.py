@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jwpipe.io import spool
 from jwpipe.refs import RefArray, prepared
 from jwpipe.refs.cache import CACHE
 from jwpipe.refs.prepared import InMemory, OnDisk, Store
@@ -32,7 +33,7 @@ def test_without_room_arrays_stay_in_memory(monkeypatch, failing):
     if failing == "ROOM":
         monkeypatch.setattr(prepared, "ROOM", LARGE.nbytes - 1)
     else:
-        monkeypatch.setattr(prepared.tempfile, "TemporaryFile", full)
+        monkeypatch.setattr(spool.tempfile, "TemporaryFile", full)
     kept = Store().put(LARGE)
     assert isinstance(kept, InMemory)
     np.testing.assert_array_equal(kept.read(), LARGE)
