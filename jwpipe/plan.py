@@ -29,6 +29,7 @@ from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, collect
 from jwpipe.io import open as open_exposure
 from jwpipe.io import product_name
+from jwpipe.io.writing import Written, writing_of
 from jwpipe.outcomes import message_of
 from jwpipe.pipelines import PIPELINES
 from jwpipe.refs import MissingReferences, RefArray, References
@@ -268,21 +269,13 @@ def _unread(exposure: xr.Dataset) -> xr.Dataset:
     )
 
 
-class _Nowhere:
-    """Takes the place of a file."""
-
-    def __setitem__(self, region: Any, block: Any) -> None:
-        """Nothing."""
-
-
 def _tasks(products: Sequence[xr.Dataset]) -> int:
     """Tasks that compute and write the products together."""
     arrays = [da.asarray(v.data) for each in products for v in each.data_vars.values()]
     if not arrays:
         return 0
-    stored = da.store(arrays, [_Nowhere()] * len(arrays), lock=False, compute=False)
-    graphs = [dict(each.__dask_graph__()) for each in dask.optimize(*stored)]
-    return len(set().union(*graphs))
+    (stored,) = dask.optimize(writing_of([Written(array, None) for array in arrays]))
+    return len(dict(stored.__dask_graph__()))
 
 
 def _own_peak() -> int:

@@ -14,6 +14,8 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import dask.array as da
+import numpy as np
 import xarray as xr
 
 from jwpipe import mosaic as image3
@@ -257,16 +259,16 @@ class Runner:
 
     def _store(self, products: Sequence[Pending], exposures: Sequence[xr.Dataset]) -> list[Path]:
         """Give the products their names once they are complete and have something in them."""
-        images = [each for each in exposures if is_image(each)]
 
-        def compute(value: Any) -> None:
-            values = [value, *(has_pixels(image) for image in images)]
-            _, *good = self.executor.compute(values, self.watcher.advance)
-            for image, usable in zip(images, good, strict=True):
-                if not usable:
-                    raise ExposureError(without_pixels(image))
+        def compute(writing: da.Array) -> np.ndarray:
+            (finite,) = self.executor.compute([writing], self.watcher.advance)
+            return np.asarray(finite)
 
-        return store(products, compute) if products else []
+        def refuse_empty(number: int) -> None:
+            if is_image(exposures[number]):
+                raise ExposureError(without_pixels(exposures[number]))
+
+        return store(products, compute, refuse_empty)
 
     def _path(self, exposure: xr.Dataset, asn_id: str = "", name: str = "") -> Path:
         if "file" in exposure.attrs:

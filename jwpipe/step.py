@@ -100,6 +100,15 @@ def _no_halo(params: Any) -> int:
     return 0
 
 
+def _nothing_carried(header: Header, params: Any) -> tuple[str, ...]:
+    return ()
+
+
+def carries_zeroframe(header: Header, params: Any) -> tuple[str, ...]:
+    """``Step.carries`` of steps that correct the zero frame beside the groups, for itself alone."""
+    return ("zeroframe",)
+
+
 @dataclass(frozen=True)
 class Border:
     """What a step needs from the edges of the frame before any tile can be corrected (reference pixels).
@@ -186,6 +195,8 @@ class Step:
     ``settle(header, params)`` gives a step that takes the place of this one after that look, where flags of whole
     frames need the pixels once more; it is bound with this step's parameters and references.
     ``survey(references, header, params)`` says what the kernel must know of the whole exposure, or ``None``.
+    ``carries(header, params)`` names optional variables that bear on nothing else that the kernel gives: where nobody
+    has a use for them in the end the kernel gets ``None``, and they are not even read.
     ``apart``: the kernel treats each integration by itself, so that it may get some of them at a time. Arrays
     without integrations (``pixeldq``) must come out alike whichever they are, or be flags, which are joined.
     ``numbered``: the kernel takes the keyword ``first``, to which the place of the first integration at hand among
@@ -213,6 +224,7 @@ class Step:
     frames: Callable[[Header, Any], Look | None] = _no_frames
     settle: Callable[[Header, Any], Step | None] = _settled
     survey: Callable[[References, Header, Any], Survey | None] = _no_survey
+    carries: Callable[[Header, Any], tuple[str, ...]] = _nothing_carried
     apart: bool = False
     numbered: bool = False
     whole_rows: bool = False

@@ -59,6 +59,7 @@ class Bound:
     halo: int
     survey: Survey | None = None
     given: Given | None = None
+    carried: tuple[str, ...] = ()
 
     @property
     def gathers(self) -> bool:

@@ -60,6 +60,13 @@ def needed(steps: Iterable[Step], outputs: Iterable[str]) -> list[str]:
     return list(wanted)
 
 
+def merely_carried(steps: Iterable[Bound], outputs: Iterable[str]) -> frozenset[str]:
+    """Variables that the steps hand on to nobody."""
+    carried = {name for bound in steps for name in bound.carried}
+    used = {bare(n) for bound in steps for n in bound.step.reads if bare(n) not in bound.carried}
+    return frozenset(carried - used - set(outputs))
+
+
 def variable_spec(name: str, exposure: xr.Dataset) -> Variable:
     """Dimensions, type and unit of a chain's output (``rate.sci`` is ``sci`` of the product rate)."""
     product, _, variable = name.rpartition(".")
@@ -77,7 +84,8 @@ def run_chain(
     exposure: xr.Dataset, steps: Sequence[Bound], outputs: Sequence[str]
 ) -> dict[str, xr.DataArray]:
     """The lazy ``outputs`` of a run of steps on an exposure, cut into row blocks."""
-    wanted = needed([b.step for b in steps], outputs)
+    idle = merely_carried(steps, outputs)
+    wanted = [n for n in needed([b.step for b in steps], outputs) if n not in idle]
     # Flags that the exposure does not carry yet are made in the shape of its pixels.
     names = [n for n in dict.fromkeys(["sci", *wanted]) if n in exposure]
     sizes = {str(dim): size for dim, size in exposure.sizes.items()}

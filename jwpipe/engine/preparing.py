@@ -221,7 +221,8 @@ def bind(planned: Planned, references: References, keywords: Header) -> Bound:
             arrays = tuple(_reference(references, ref) for ref in step.refs)
         values = step.keywords(keywords, planned.params)
         survey = step.survey(references, keywords, planned.params)
-    return Bound(step, values, arrays, step.halo(planned.params), survey)
+        carried = step.carries(keywords, planned.params)
+    return Bound(step, values, arrays, step.halo(planned.params), survey, carried=carried)
 
 
 def _reference(references: References, ref: str) -> Any:

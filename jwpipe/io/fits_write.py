@@ -168,18 +168,21 @@ def prepare_fits(exposure: xr.Dataset, path: Path) -> Pending:
     cards = header_cards(model, headers)
     pieces = [(0, primary_header(cards["PRIMARY"]))]
     position = len(pieces[0][1])
-    arrays, targets = [], []
+    arrays: list[da.Array] = []
+    targets: list[FitsTarget] = []
+    sci: int | None = None
     for part in parts:
         header = _extension_header(part, cards.get(part.name, []))
         pieces += [(position, header), (position + len(header), part.rows)]
         position += len(header)
         if part.pixels is not None:
+            sci = len(arrays) if part.name == "SCI" else sci
             arrays.append(part.pixels)
             place = os.fspath(temporary.absolute())
             targets.append(FitsTarget(place, position, part.dtype, part.shape))
         position += padded(part.size)
     lay_out(temporary, path, position, pieces)
-    return Pending(path, temporary, tuple(arrays), tuple(targets))
+    return Pending(path, temporary, tuple(arrays), tuple(targets), sci=sci)
 
 
 def _headers(exposure: xr.Dataset, model: str, filename: str) -> dict[str, dict[str, Any]]:

@@ -10,29 +10,31 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
-from dask.base import compute as dask_compute
+import numpy as np
 
 from jwpipe.exposure import ExposureError
+from jwpipe.io.writing import Written, writing_of
 
 _numbers = count(1)
 
 
 @dataclass(frozen=True)
 class Pending:
-    """A product whose pixels are still to come: ``arrays[k]`` belongs into ``targets[k]``."""
+    """A product whose pixels are still to come: ``arrays[k]`` belongs into ``targets[k]``; number ``sci`` is the image."""
 
     path: Path
     temporary: Path
     arrays: tuple[da.Array, ...]
     targets: tuple[Any, ...]
+    sci: int | None = field(default=None, kw_only=True)
 
     def finish(self) -> Path:
         """Give the complete product its name, in place of an older one."""
@@ -96,19 +98,36 @@ def unwritable(path: Path, error: OSError) -> ExposureError:
     return ExposureError(f"{path}: cannot be written: {reasons.get(error.errno or 0, str(error))}")
 
 
-def store(products: Sequence[Pending], compute: Callable[[Any], Any] = dask_compute) -> list[Path]:
+def _compute(writing: da.Array) -> np.ndarray:
+    return np.asarray(writing.compute())
+
+
+def _let_pass(number: int) -> None:
+    """An image without pixels is a product like others."""
+
+
+def store(
+    products: Sequence[Pending],
+    compute: Callable[[da.Array], np.ndarray] = _compute,
+    refuse_empty: Callable[[int], None] = _let_pass,
+) -> list[Path]:
     """Compute the pixels of all ``products`` in one graph with ``compute``, then name them.
+
+    ``refuse_empty`` gets the number of each whose image has no finite pixel.
 
     Raises
     ------
     ExposureError
-        The disk is full, or a product cannot be written; none of ``products`` is left behind then.
+        The disk is full, or a product cannot be written; none of ``products`` is left behind then, nor after any error
+        that ``compute`` and ``refuse_empty`` raise.
     """
-    arrays = [array for product in products for array in product.arrays]
-    targets = [target for product in products for target in product.targets]
+    owners = [(k, place) for k, each in enumerate(products) for place in range(len(each.arrays))]
     try:
-        if arrays:
-            compute(da.store(arrays, targets, lock=False, compute=False))
+        if owners:
+            finite = compute(writing_of(to_write(products)))
+            for seen, (number, place) in zip(finite, owners, strict=True):
+                if place == products[number].sci and not seen.any():
+                    refuse_empty(number)
     except BaseException as error:
         for product in products:
             product.discard()
@@ -116,6 +135,15 @@ def store(products: Sequence[Pending], compute: Callable[[Any], Any] = dask_comp
             raise unwritable(failed, error) from error
         raise
     return [product.finish() for product in products]
+
+
+def to_write(products: Iterable[Pending]) -> list[Written]:
+    """The arrays of all products with their targets."""
+    return [
+        Written(array, target, place == product.sci)
+        for product in products
+        for place, (array, target) in enumerate(zip(product.arrays, product.targets, strict=True))
+    ]
 
 
 def _failed(products: Sequence[Pending], error: OSError) -> Path | None:

@@ -63,7 +63,8 @@ def prepare_zarr(exposure: xr.Dataset, path: Path) -> Pending:
             )
             arrays.append(pixels)
             targets.append(ZarrTarget(target, temporary.absolute()))
-    return Pending(path, temporary, tuple(arrays), tuple(targets))
+    sci = list(exposure.data_vars).index("sci") if "sci" in exposure else None
+    return Pending(path, temporary, tuple(arrays), tuple(targets), sci=sci)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import median
+from jwpipe.numerics.planes import list_where
 from jwpipe.numerics.two_point import JUMP, UNUSABLE, difference, noise_variance
 
 
@@ -43,11 +44,11 @@ def fill_medians(
     """Median difference of each pixel that has a jump and no median yet (NaN)."""
     integrations, groups, rows, columns = sci.shape
     scratch = np.empty(integrations * (groups - 1), np.float32)
-    seen = np.empty(columns, np.uint8)
+    seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(flags, y, seen)
-        for x in range(columns):
-            if seen[x] & JUMP and np.isnan(medians[y, x]):
+        for x in places[: list_where(seen & JUMP, JUMP, places)]:
+            if np.isnan(medians[y, x]):
                 medians[y, x] = pixel_median(sci, groupdq, gain, y, x, scratch)
 
 
@@ -75,12 +76,10 @@ def flag_neighbours(
 ) -> None:
     """Add to ``flags`` the neighbours of ``detected`` jumps between ``ratios`` standard deviations."""
     integrations, groups, rows, columns = sci.shape
-    seen = np.empty(columns, np.uint8)
+    seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(detected, y, seen)
-        for x in range(columns):
-            if not seen[x] & JUMP:
-                continue
+        for x in places[: list_where(seen & JUMP, JUMP, places)]:
             variance = noise_variance(readnoise[y, x], gain[y, x], nframes)
             sigma = np.sqrt(abs(medians[y, x]) + variance)
             for i in range(integrations):
@@ -104,12 +103,10 @@ def flag_following(
 ) -> None:
     """Flag the usable groups after a jump: ``durations`` groups after one of at least ``rises`` electrons."""
     integrations, groups, rows, columns = sci.shape
-    seen = np.empty(columns, np.uint8)
+    seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(flags, y, seen)
-        for x in range(columns):
-            if not seen[x] & JUMP:
-                continue
+        for x in places[: list_where(seen & JUMP, JUMP, places)]:
             for i in range(integrations):
                 # From the last group back: what is flagged here has had its own turn.
                 for k in range(groups - 2, -1, -1):

@@ -1,4 +1,4 @@
-"""Facts about whole groups of an exposure."""
+"""Facts about whole groups of an exposure, and which pixels of a row are marked."""
 
 import numpy as np
 
@@ -19,3 +19,13 @@ def whole_planes(groupdq: np.ndarray, bits: np.uint8) -> np.ndarray:
                 y += 1
             whole[i, g] = every
     return whole
+
+
+@kernel
+def list_where(marks: np.ndarray, wanted: bool, places: np.ndarray) -> int:
+    """List the ``places`` where ``marks`` are as ``wanted``; tell how many. There must be room for one more."""
+    found = 0
+    for x in range(marks.size):
+        places[found] = x
+        found += marks[x] == wanted
+    return found

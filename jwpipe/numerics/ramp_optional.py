@@ -191,7 +191,6 @@ def list_segments(
     the first group for the pedestal. ``noise`` of a group in electrons, ``dark`` adds to the rate, both (y, x).
     """
     integrations, groups, rows, columns = ramps.sci.shape
-    steps = np.empty((max(groups - 1, 1), columns), np.float32)
     ramp, flags = np.empty(groups, np.float64), np.empty(groups, np.uint8)
     invalid, dq = np.zeros(columns, np.bool_), np.zeros(columns, np.uint32)
     median, unit, sums = np.empty(columns), np.empty(columns), np.empty((3, columns))
@@ -200,7 +199,7 @@ def list_segments(
     clean = np.empty((integrations, columns), np.bool_)
     for y in range(rows):
         row = Row(gain[y], noise[y], dark[y], dq, invalid, median, unit, sums, seen, clean, kinds)
-        sum_medians(ramps, model, y, row, steps)
+        sum_medians(ramps, model, y, row)
         for i in range(integrations):
             for x in range(columns):
                 kind = USABLE if clean[i, x] else int(kinds[i, x])

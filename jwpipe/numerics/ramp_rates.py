@@ -9,6 +9,7 @@ import numpy as np
 from jwpipe.dq import Pixel
 from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import middle, sort_columns
+from jwpipe.numerics.planes import list_where
 from jwpipe.numerics.ramp_kinds import (
     FIRST_GROUP,
     SUPPRESSED,
@@ -25,6 +26,8 @@ from jwpipe.numerics.segments import CHARGELOSS, DO_NOT_USE, JUMP, PERSISTENCE, 
 
 PIXEL_DO_NOT_USE = np.uint32(Pixel.DO_NOT_USE)
 NOTHING = np.float32(np.inf)
+# Pixels of a row that are treated together, so that what is known of them stays in the innermost cache.
+SEGMENT = 512
 
 
 @kernel
@@ -87,15 +90,23 @@ def sort_steps(
     groupdq: np.ndarray,
     window: np.ndarray,
     y: int,
+    start: int,
     steps: np.ndarray,
     count: np.ndarray,
 ) -> None:
-    """Sorted differences of one integration (g, y, x), and how many there are."""
+    """Sorted differences of one integration (g, y, x) from column ``start`` on, and how many there are."""
+    stop = start + count.size
     count[:] = 0
     for g in range(window[0], window[1] - 1):
-        row = steps[g - window[0]]
-        step_row(sci[g, y], sci[g + 1, y], groupdq[g, y], groupdq[g + 1, y], row, count)
-    sort_columns(steps, window[1] - window[0] - 1, steps.shape[1])
+        step_row(
+            sci[g, y, start:stop],
+            sci[g + 1, y, start:stop],
+            groupdq[g, y, start:stop],
+            groupdq[g + 1, y, start:stop],
+            steps[g - window[0], : count.size],
+            count,
+        )
+    sort_columns(steps, window[1] - window[0] - 1, count.size)
 
 
 @kernel
@@ -125,9 +136,10 @@ def flagged_median(
     y: int,
     x: int,
     steps: np.ndarray,
+    sample: int,
     count: int,
 ) -> float:
-    """Median rate of a flagged ramp, DN/s, from its sorted ``steps``; a single value stands for itself."""
+    """Median rate of a flagged ramp, DN/s, from its sorted steps, column ``sample``; a lone value stands for itself."""
     first, flag = float(ramps.sci[i, 0, y, x]), ramps.groupdq[i, 0, y, x]
     if kind == ZERO_FRAME:
         first = float(ramps.zeroframe[i, y, x])
@@ -140,37 +152,45 @@ def flagged_median(
     elif kind == SUPPRESSED:
         rate = 0.0
     else:
-        rate = middle(steps, count, x) / model.group_time
+        rate = middle(steps, count, sample) / model.group_time
         if count == 0 and flag & DO_NOT_USE == 0:
             rate = first / model.group_time
     return 0.0 if np.isnan(rate) else rate
 
 
 @kernel
-def sum_medians(ramps: Ramps, model: Model, y: int, row: Row, steps: np.ndarray) -> None:
+def sum_medians(ramps: Ramps, model: Model, y: int, row: Row) -> None:
     """Sort out the ramps of a row and average the median rates of their integrations."""
-    integrations, groups = ramps.sci.shape[:2]
-    good = np.zeros(row.rate.size, np.uint16)
-    unusable = np.zeros(row.rate.size, np.uint16)
-    count = np.zeros(row.rate.size, np.uint16)
+    integrations, groups, _, columns = ramps.sci.shape
+    good = np.empty(columns, np.uint16)
+    unusable = np.empty(columns, np.uint16)
+    places = np.empty(SEGMENT + 1, np.int32)
+    steps = np.empty((max(groups - 1, 1), SEGMENT), np.float32)
+    counts = np.zeros(SEGMENT, np.uint16)
     row.rate[:] = 0.0
     for i in range(integrations):
-        window, seen, clean, kinds = ramps.windows[i], row.seen[i], row.clean[i], row.kinds[i]
-        gather_flags(ramps.groupdq[i], window, y, seen, clean, good, unusable)
-        if window[1] - window[0] > 1:
-            sort_steps(ramps.sci[i], ramps.groupdq[i], window, y, steps, count)
-            add_medians(steps, window[1] - window[0] - 1, count, model.group_time, clean, row.rate)
-        for x in range(clean.size):
-            if clean[x]:
-                continue
-            # Lost charge is put back even where the pixel is not fitted.
-            if row.dq[x] & PIXEL_DO_NOT_USE and groups > 1 and seen[x] & CHARGELOSS == 0:
-                kinds[x] = USABLE
-                continue
-            kinds[x] = ramp_kind(ramps, model, good[x], unusable[x], i, y, x)
-            row.rate[x] += flagged_median(ramps, model, kinds[x], i, y, x, steps, count[x])
-            if kinds[x] == ZERO_FRAME and groups == 1:
-                seen[x] &= ~SATURATED
+        window, seen, kinds = ramps.windows[i], row.seen[i], row.kinds[i]
+        gather_flags(ramps.groupdq[i], window, y, seen, row.clean[i], good, unusable)
+        for start in range(0, columns, SEGMENT):
+            stop = min(start + SEGMENT, columns)
+            clean, count = row.clean[i, start:stop], counts[: stop - start]
+            if window[1] - window[0] > 1:
+                length, total = window[1] - window[0] - 1, row.rate[start:stop]
+                sort_steps(ramps.sci[i], ramps.groupdq[i], window, y, start, steps, count)
+                add_medians(steps, length, count, model.group_time, clean, total)
+            for k in range(list_where(clean, False, places)):
+                x = start + places[k]
+                # Lost charge is put back even where the pixel is not fitted.
+                if row.dq[x] & PIXEL_DO_NOT_USE and groups > 1 and seen[x] & CHARGELOSS == 0:
+                    kinds[x] = USABLE
+                    continue
+                kinds[x] = ramp_kind(ramps, model, good[x], unusable[x], i, y, x)
+                sample = places[k]
+                row.rate[x] += flagged_median(
+                    ramps, model, kinds[x], i, y, x, steps, sample, count[sample]
+                )
+                if kinds[x] == ZERO_FRAME and groups == 1:
+                    seen[x] &= ~SATURATED
     for x in range(row.rate.size):
         median = row.rate[x] / integrations
         row.rate[x] = (median if median > 0 else 0.0) + row.dark[x]

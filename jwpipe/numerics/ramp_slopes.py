@@ -10,6 +10,7 @@ import numpy as np
 
 from jwpipe.dq import Pixel
 from jwpipe.numerics.jit import inline, kernel
+from jwpipe.numerics.planes import list_where
 from jwpipe.numerics.ramp_kinds import (
     LARGEST_VARIANCE,
     SUPPRESSED,
@@ -21,14 +22,14 @@ from jwpipe.numerics.ramp_kinds import (
     restore_charge,
     single_time,
 )
-from jwpipe.numerics.ramp_rates import sum_medians
+from jwpipe.numerics.ramp_rates import SEGMENT, sum_medians
 from jwpipe.numerics.segments import (
     CHARGELOSS,
     CLASSES,
     JUMP,
     PERSISTENCE,
     SATURATED,
-    SNR_LIMITS,
+    SQUARE_LIMITS,
     fit_segments,
 )
 
@@ -37,8 +38,7 @@ INVALID = np.uint32(Pixel.DO_NOT_USE | Pixel.SATURATED)
 PIXEL_DO_NOT_USE = np.uint32(Pixel.DO_NOT_USE)
 NO_GAIN = np.uint32(Pixel.NO_GAIN_VALUE | Pixel.DO_NOT_USE)
 # A signal-to-noise class is rare where it holds less than one pixel in so many.
-RARE = 12
-SQUARE_LIMITS = tuple(limit * limit for limit in SNR_LIMITS)
+RARE = 16
 
 
 class Fit(NamedTuple):
@@ -52,9 +52,14 @@ class Fit(NamedTuple):
 
 @kernel
 def snr_classes(
-    first: np.ndarray, last: np.ndarray, gain: np.ndarray, noise: np.ndarray, level: np.ndarray
+    first: np.ndarray,
+    last: np.ndarray,
+    gain: np.ndarray,
+    noise: np.ndarray,
+    clean: np.ndarray,
+    level: np.ndarray,
 ) -> None:
-    """Class of the signal-to-noise ratio of each pixel."""
+    """Class of the signal-to-noise ratio of each pixel; ``CLASSES`` where the ramp is not clean."""
     for x in range(level.size):
         signal = (np.float64(last[x]) - np.float64(first[x])) * gain[x]
         square, variance = signal * signal, noise[x] * noise[x] + signal
@@ -65,7 +70,8 @@ def snr_classes(
             + np.int32(square >= SQUARE_LIMITS[3] * variance)
             + np.int32(square >= SQUARE_LIMITS[4] * variance)
         )
-        level[x] = above if signal > 0 else np.int32(0)
+        above = above if signal > 0 else np.int32(0)
+        level[x] = above if clean[x] else np.int32(CLASSES)
 
 
 @kernel
@@ -73,71 +79,98 @@ def clean_slopes(
     sci: np.ndarray,
     window: np.ndarray,
     y: int,
+    start: int,
     weights: np.ndarray,
     level: np.ndarray,
     slopes: np.ndarray,
 ) -> None:
-    """Weighted slopes per group of whole ramps (g, y, x); ``weights`` (class * pair).
+    """Weighted slopes per group of whole ramps (g, y, x) from column ``start`` on; ``weights`` (class * pair).
 
-    Classes that are frequent in the row are computed for all of its pixels, which then choose; rare ones by pixel.
+    Classes that are frequent are computed for all pixels, which then choose; rare ones by pixel. Pixels without a
+    class keep their slope.
     """
-    first, last = window[0], window[1] - 1
+    first, last, stop = window[0], window[1] - 1, start + level.size
     pairs = (last - first + 1) // 2
-    total = np.empty(level.size)
-    rare = np.empty(CLASSES, np.bool_)
+    total = np.empty((CLASSES, level.size))
+    rare = np.zeros(CLASSES + 1, np.bool_)
     for c in range(CLASSES):
         count = np.int32(0)
         for x in range(level.size):
             count += np.int32(level[x] == c)
         rare[c] = count * RARE < level.size
-        if rare[c]:
-            continue
-        total[:] = 0.0
-        for k in range(0, pairs, 2):
-            low, high = sci[first + k, y], sci[last - k, y]
-            weight = weights[c * pairs + k]
-            if k + 1 < pairs:
-                next_low, next_high = sci[first + k + 1, y], sci[last - k - 1, y]
-                next_weight = weights[c * pairs + k + 1]
-                for x in range(level.size):
-                    total[x] += weight * (
-                        np.float64(high[x]) - np.float64(low[x])
-                    ) + next_weight * (np.float64(next_high[x]) - np.float64(next_low[x]))
-            else:
-                for x in range(level.size):
-                    total[x] += weight * (np.float64(high[x]) - np.float64(low[x]))
-        for x in range(level.size):
-            slopes[x] = total[x] if level[x] == c else slopes[x]
+        if not rare[c]:
+            total[c] = 0.0
+    for k in range(0, pairs - 1, 2):
+        low, high = sci[first + k, y, start:stop], sci[last - k, y, start:stop]
+        next_low, next_high = sci[first + k + 1, y, start:stop], sci[last - k - 1, y, start:stop]
+        for c in range(CLASSES):
+            if not rare[c]:
+                weight, next_weight, sums = (
+                    weights[c * pairs + k],
+                    weights[c * pairs + k + 1],
+                    total[c],
+                )
+                for x in range(sums.size):
+                    sums[x] += weight * (np.float64(high[x]) - np.float64(low[x])) + next_weight * (
+                        np.float64(next_high[x]) - np.float64(next_low[x])
+                    )
+    for c in range(CLASSES):
+        sums = total[c]
+        if not rare[c]:
+            if pairs % 2 == 1:
+                low, high = (
+                    sci[first + pairs - 1, y, start:stop],
+                    sci[last - pairs + 1, y, start:stop],
+                )
+                weight = weights[c * pairs + pairs - 1]
+                for x in range(sums.size):
+                    sums[x] += weight * (np.float64(high[x]) - np.float64(low[x]))
+            for x in range(sums.size):
+                slopes[x] = sums[x] if level[x] == c else slopes[x]
+    places = np.empty(level.size + 1, np.int32)
+    found = 0
     for x in range(level.size):
-        if rare[level[x]]:
-            slope = 0.0
-            for k in range(pairs):
-                rise = np.float64(sci[last - k, y, x]) - np.float64(sci[first + k, y, x])
-                slope += weights[level[x] * pairs + k] * rise
-            slopes[x] = slope
+        places[found] = x
+        found += rare[level[x]]
+    for x in places[:found]:
+        slope, weight = 0.0, level[x] * pairs
+        for k in range(pairs):
+            rise = np.float64(sci[last - k, y, start + x]) - np.float64(sci[first + k, y, start + x])
+            slope += weights[weight + k] * rise
+        slopes[x] = slope
 
 
 @kernel
 def store_clean(
     slopes: np.ndarray, length: int, group_time: float, clean: np.ndarray, row: Row, out: Fit
 ) -> None:
-    """Variances and errors of ramps without flags; add them to the sums over integrations."""
+    """Slopes, variances and errors of ramps without flags."""
     cubic, linear = 1.0 / (length**3 - length), 1.0 / (group_time * (length - 1))
     for x in range(slopes.size):
-        read, photon = row.unit[x] * cubic, row.rate[x] / row.gain[x] * linear
-        weight = 1.0 / read
-        weighted = slopes[x] * weight / group_time
-        some = photon > 0
-        row.sums[0, x] += weighted if clean[x] else 0.0
-        row.sums[1, x] += weight if clean[x] else 0.0
-        row.sums[2, x] += 1.0 / photon if some & clean[x] else 0.0
-        kept = 0.0 if read >= LARGEST_VARIANCE else read
+        read, photon = row.unit[x] * cubic, row.rate[x] * linear / row.gain[x]
+        void = read >= LARGEST_VARIANCE
         variance = photon + read
         nothing = row.invalid[x]
-        out.slope[x] = np.nan if nothing else weighted * kept
+        some = (photon > 0) & (photon < LARGEST_VARIANCE) & (not nothing)
+        slope = slopes[x] / group_time if (read > 0) & (not void) else np.nan
+        slope = 0.0 if void else slope
+        out.slope[x] = np.nan if nothing else slope
         out.err[x] = 0.0 if nothing | (variance > LARGEST_VARIANCE) else np.sqrt(variance)
-        out.var_poisson[x] = photon if some & (photon < LARGEST_VARIANCE) & (not nothing) else 0.0
-        out.var_rnoise[x] = 0.0 if nothing else kept
+        out.var_poisson[x] = photon if some else 0.0
+        out.var_rnoise[x] = 0.0 if nothing | void else read
+
+
+@kernel
+def add_clean(
+    slopes: np.ndarray, length: int, group_time: float, clean: np.ndarray, row: Row
+) -> None:
+    """Add ramps without flags to the sums over integrations."""
+    cubic, linear = 1.0 / (length**3 - length), 1.0 / (group_time * (length - 1))
+    for x in range(slopes.size):
+        weight, photon = 1.0 / (row.unit[x] * cubic), row.rate[x] / row.gain[x] * linear
+        row.sums[0, x] += slopes[x] * weight / group_time if clean[x] else 0.0
+        row.sums[1, x] += weight if clean[x] else 0.0
+        row.sums[2, x] += 1.0 / photon if (photon > 0) & clean[x] else 0.0
 
 
 @inline
@@ -166,16 +199,19 @@ def fit_integration(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: F
     if length > 1:
         level, slopes = np.empty(clean.size, np.int32), np.empty(clean.size)
         sci = ramps.sci[i]
-        snr_classes(sci[first, y], sci[stop - 1, y], row.gain, row.noise, level)
+        snr_classes(sci[first, y], sci[stop - 1, y], row.gain, row.noise, clean, level)
         begin = model.starts[length]
         weights = model.table[begin : begin + CLASSES * (length // 2)]
-        clean_slopes(sci, ramps.windows[i], y, weights, level, slopes)
+        for start in range(0, clean.size, SEGMENT):
+            part = slice(start, min(start + SEGMENT, clean.size))
+            clean_slopes(sci, ramps.windows[i], y, start, weights, level[part], slopes[part])
         store_clean(slopes, length, model.group_time, clean, row, out)
+        if ramps.sci.shape[0] > 1:
+            add_clean(slopes, length, model.group_time, clean, row)
     groups = ramps.sci.shape[1]
     ramp, flags = np.empty(groups, np.float64), np.empty(groups, np.uint8)
-    for x in range(clean.size):
-        if clean[x]:
-            continue
+    places = np.empty(clean.size + 1, np.int32)
+    for x in places[: list_where(clean, False, places)]:
         if row.invalid[x] or kinds[x] == UNFIT or kinds[x] == SUPPRESSED:
             out.slope[x] = np.nan
             out.err[x] = out.var_poisson[x] = out.var_rnoise[x] = 0.0
@@ -186,6 +222,7 @@ def fit_integration(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: F
             flags,
             row.gain[x],
             row.noise[x],
+            row.unit[x],
             row.rate[x],
             model.group_time,
             single_time(kinds[x], model),
@@ -233,6 +270,27 @@ def store_rate(row: Row, out: Fit) -> None:
 
 
 @kernel
+def store_only(only: Fit, out: Fit) -> None:
+    """Give the fit of the only integration as that of the exposure, whose error adds both variances."""
+    for x in range(out.slope.size):
+        out.slope[x] = only.slope[x]
+        out.err[x] = np.sqrt(only.var_poisson[x] + only.var_rnoise[x])
+        out.var_poisson[x] = only.var_poisson[x]
+        out.var_rnoise[x] = only.var_rnoise[x]
+
+
+@kernel
+def any_marked(flags: np.ndarray, bits: np.uint8) -> bool:
+    """Whether any of the flags (i, x) has one of ``bits``."""
+    found = np.uint8(0)
+    for i in range(flags.shape[0]):
+        row = flags[i]
+        for x in range(row.size):
+            found |= row[x]
+    return found & bits != 0
+
+
+@kernel
 def prepare_row(pixeldq: np.ndarray, group_time: float, row: Row) -> None:
     """Flags of the pixels before the fit, which are ruled out, and their unit of read variance."""
     row.sums[:] = 0.0
@@ -260,8 +318,7 @@ def fit_rows(
 
     ``noise`` of a group in electrons, ``dark`` the rate added to the Poisson variance, both (y, x).
     """
-    integrations, groups, rows, columns = ramps.sci.shape
-    steps = np.empty((max(groups - 1, 1), columns), np.float32)
+    integrations, _, rows, columns = ramps.sci.shape
     invalid = np.empty(columns, np.bool_)
     median, unit, sums = np.empty(columns), np.empty(columns), np.empty((3, columns))
     seen = np.empty((integrations, columns), np.uint8)
@@ -272,27 +329,32 @@ def fit_rows(
             gain[y], noise[y], dark[y], rate_dq[y], invalid, median, unit, sums, seen, clean, kinds
         )
         prepare_row(pixeldq[y], model.group_time, row)
-        sum_medians(ramps, model, y, row, steps)
+        sum_medians(ramps, model, y, row)
         for i in range(integrations):
             out = Fit(
                 ints.slope[i, y], ints.err[i, y], ints.var_poisson[i, y], ints.var_rnoise[i, y]
             )
             fit_integration(ramps, model, i, y, row, out)
         fold_flags(row, y, ints_dq)
-        store_rate(row, Fit(rate.slope[y], rate.err[y], rate.var_poisson[y], rate.var_rnoise[y]))
-        for x in range(columns):
-            lost = np.uint8(0)
-            for i in range(integrations):
-                lost |= seen[i, x] & CHARGELOSS
-            if lost:
-                restore_charge(
-                    ramps.groupdq,
-                    y,
-                    x,
-                    gain[y, x],
-                    noise[y, x],
-                    kinds[:, x],
-                    model,
-                    rate.var_rnoise,
-                    ints.var_rnoise,
-                )
+        total = Fit(rate.slope[y], rate.err[y], rate.var_poisson[y], rate.var_rnoise[y])
+        if integrations == 1:
+            store_only(out, total)
+        else:
+            store_rate(row, total)
+        if any_marked(seen, CHARGELOSS):
+            for x in range(columns):
+                lost = np.uint8(0)
+                for i in range(integrations):
+                    lost |= seen[i, x] & CHARGELOSS
+                if lost:
+                    restore_charge(
+                        ramps.groupdq,
+                        y,
+                        x,
+                        gain[y, x],
+                        noise[y, x],
+                        kinds[:, x],
+                        model,
+                        rate.var_rnoise,
+                        ints.var_rnoise,
+                    )

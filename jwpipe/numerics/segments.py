@@ -22,6 +22,7 @@ CHARGELOSS = np.uint8(Group.CHARGELOSS)
 SNR_LIMITS = (5.0, 10.0, 20.0, 50.0, 100.0)
 POWERS = (0.0, 0.4, 1.0, 3.0, 6.0, 10.0)
 CLASSES = len(POWERS)
+SQUARE_LIMITS = tuple(limit * limit for limit in SNR_LIMITS)
 
 
 def slope_weights(length: int) -> np.ndarray:
@@ -51,10 +52,9 @@ def snr_class(rise: float, gain: float, noise: float) -> int:
     variance = noise * noise + signal
     if variance <= 0 or gain == 0 or signal < 0:
         return 0
-    ratio = signal / np.sqrt(variance)
-    level = 0
+    square, level = signal * signal, 0
     # Written so that NaN ends in the highest class.
-    while level < CLASSES - 1 and not ratio < SNR_LIMITS[level]:
+    while level < CLASSES - 1 and not square < SQUARE_LIMITS[level] * variance:
         level += 1
     return level
 
@@ -105,6 +105,7 @@ def fit_segments(
     flags: np.ndarray,
     gain: float,
     noise: float,
+    unit: float,
     rate: float,
     group_time: float,
     single_time: float,
@@ -119,6 +120,8 @@ def fit_segments(
     ----------
     ramp, flags
         Counts of the groups, DN, and their flags.
+    unit
+        Read variance of a segment of n groups, times n^3 - n.
     rate
         Photon and dark rate behind the Poisson variance, DN/s.
     group_time, single_time
@@ -129,7 +132,8 @@ def fit_segments(
     tuple
         Sum of slope / read variance, of 1 / read variance, of 1 / Poisson variance and of 1 / both.
     """
-    weighted, read, poisson, total = 0.0, 0.0, 0.0, 0.0
+    weighted, cubes, intervals, total = 0.0, 0.0, 0.0, 0.0
+    photon = rate / (group_time * gain)
     longest, alone, stop = 0, -1, 0
     while stop < flags.size:
         start, stop = next_segment(flags, stop)
@@ -146,16 +150,19 @@ def fit_segments(
         if length > 2 and np.isnan(slope):
             # NaN without a flag counts as zero, but in a pair.
             slope = segment_slope(ramp, start, stop, table, first, True)
-        read_part = read_variance(length, noise, gain, group_time)
-        photon_part = rate / (group_time * gain * (length - 1))
-        weighted += slope / group_time / read_part
-        read += 1.0 / read_part
-        poisson += 1.0 / photon_part if photon_part > 0 else 0.0
-        total += 1.0 / (photon_part + read_part)
+        # The variances are unit / cube and photon / (length - 1).
+        square = float(length * length + length)
+        cube = square * (length - 1)
+        weighted += slope * cube
+        cubes += cube
+        intervals += length - 1
+        total += cube / (photon * square + unit)
     if longest == 1:
         read_part = read_variance(2, noise, gain, single_time)
         photon_part = rate / (single_time * gain)
-        weighted, read = ramp[alone] / single_time / read_part, 1.0 / read_part
         poisson = 1.0 / photon_part if photon_part > 0 else 0.0
-        total = 1.0 / (photon_part + read_part)
-    return weighted, read, poisson, total
+        weighted, read = ramp[alone] / single_time / read_part, 1.0 / read_part
+        return weighted, read, poisson, 1.0 / (photon_part + read_part)
+    poisson = intervals / photon if photon > 0 else 0.0
+    scale = 1.0 / unit if cubes > 0 else 0.0
+    return weighted / group_time * scale, cubes * scale, poisson, total

@@ -11,6 +11,7 @@ import numpy as np
 from jwpipe.dq import Group
 from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import block_width, middle, sort_columns
+from jwpipe.numerics.planes import list_where
 
 UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
 JUMP = np.uint8(Group.JUMP_DET)
@@ -119,14 +120,6 @@ def suspect_ties(values: np.ndarray, samples: int, width: int, suspect: np.ndarr
         suspect[x] |= values[samples - 1, x] == values[samples - 2, x]
 
 
-@kernel
-def middle_row(values: np.ndarray, samples: int, width: int, medians: np.ndarray) -> None:
-    """Medians of pixels that have all their samples."""
-    low, high = (samples - 1) // 2, samples // 2
-    for x in range(width):
-        medians[x] = 0.5 * (np.float64(values[low, x]) + np.float64(values[high, x]))
-
-
 @inline
 def clip_largest(
     sizes: np.ndarray, count: int, x: int, noise: float, thresholds: tuple[float, float, float]
@@ -227,7 +220,7 @@ def detect_at_once(
     flags: np.ndarray,
     medians: np.ndarray,
 ) -> None:
-    """Flag every group that strays from the median difference of its pixel; give the medians (y, x)."""
+    """Flag every group that strays from the median difference of its pixel; give the medians (y, x) of suspects."""
     integrations, groups, rows, columns = sci.shape
     samples = integrations * (groups - 1)
     block = block_width(samples, columns)
@@ -235,6 +228,7 @@ def detect_at_once(
     usable = np.empty(block, np.int32)
     noise = np.empty(block, np.float32)
     suspect = np.empty(block, np.bool_)
+    places = np.empty(block + 1, np.int32)
     low, high = (samples - 1) // 2, samples // 2
     for y in range(rows):
         for start in range(0, columns, block):
@@ -244,16 +238,14 @@ def detect_at_once(
             noise_row(readnoise[y, start:stop], gain[y, start:stop], nframes, noise)
             sort_columns(values, samples, width)
             screen(values, samples, low, high, width, usable, noise, threshold, suspect)
-            middle_row(values, samples, width, medians[y, start:stop])
-            for x in range(width):
-                if suspect[x]:
-                    centre = middle(values, usable[x], x)
-                    medians[y, start + x] = centre
-                    variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
-                    sigma = np.sqrt(abs(centre) + variance)
-                    if sigma > 0:
-                        reach = threshold * sigma
-                        flag_strays(sci, groupdq, gain, y, start + x, centre, reach, flags)
+            for x in places[: list_where(suspect[:width], True, places)]:
+                centre = middle(values, usable[x], x)
+                medians[y, start + x] = centre
+                variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
+                sigma = np.sqrt(abs(centre) + variance)
+                if sigma > 0:
+                    reach = threshold * sigma
+                    flag_strays(sci, groupdq, gain, y, start + x, centre, reach, flags)
 
 
 @kernel
@@ -265,20 +257,16 @@ def detect_one_by_one(
     nframes: int,
     thresholds: tuple[float, float, float],
     flags: np.ndarray,
-    medians: np.ndarray,
 ) -> None:
-    """Flag outliers of the absolute differences, each changing the median of those left.
-
-    ``medians`` (y, x) become those of the signed differences.
-    """
+    """Flag outliers of the absolute differences, each changing the median of those left."""
     integrations, groups, rows, columns = sci.shape
     samples = integrations * (groups - 1)
     block = block_width(samples, columns)
-    values = np.empty((samples, block), np.float32)
     sizes = np.empty((samples, block), np.float32)
     usable = np.empty(block, np.int32)
     noise = np.empty(block, np.float32)
     suspect = np.empty(block, np.bool_)
+    places = np.empty(block + 1, np.int32)
     left = samples - 1 if samples >= 4 or samples == 2 else samples
     low, high = (left - 1) // 2, left // 2
     threshold = thresholds[max(min(samples, 4) - 2, 0)]
@@ -286,21 +274,18 @@ def detect_one_by_one(
         for start in range(0, columns, block):
             stop = min(start + block, columns)
             width = stop - start
-            fill_differences(sci, groupdq, gain, y, start, width, values, usable)
+            fill_differences(sci, groupdq, gain, y, start, width, sizes, usable)
             noise_row(readnoise[y, start:stop], gain[y, start:stop], nframes, noise)
             for k in range(samples):
+                row = sizes[k]
                 for x in range(width):
-                    sizes[k, x] = abs(values[k, x])
+                    row[x] = abs(row[x])
             sort_columns(sizes, samples, width)
             screen(sizes, samples, low, high, width, usable, noise, threshold, suspect)
             if samples >= 4:
                 suspect_ties(sizes, samples, width, suspect)
-            sort_columns(values, samples, width)
-            middle_row(values, samples, width, medians[y, start:stop])
-            for x in range(width):
-                if suspect[x]:
-                    medians[y, start + x] = middle(values, usable[x], x)
-                    variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
-                    least, most = clip_largest(sizes, usable[x], x, variance, thresholds)
-                    if not (np.isnan(least) and np.isnan(most)):
-                        flag_sizes(sci, groupdq, gain, y, start + x, least, most, flags)
+            for x in places[: list_where(suspect[:width], True, places)]:
+                variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
+                least, most = clip_largest(sizes, usable[x], x, variance, thresholds)
+                if not (np.isnan(least) and np.isnan(most)):
+                    flag_sizes(sci, groupdq, gain, y, start + x, least, most, flags)

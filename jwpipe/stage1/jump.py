@@ -214,8 +214,8 @@ def find_jumps(
     groupdq, pixeldq
         With JUMP_DET; with NO_GAIN_VALUE and DO_NOT_USE where the gain is NaN or not positive.
     """
-    new_pixeldq = pixeldq | np.where(gain > 0, np.uint32(0), NO_GAIN)
     sci, groupdq, gain, readnoise = read_only(sci, groupdq, gain, readnoise)
+    new_pixeldq = without_gain(*read_only(pixeldq), gain)
     flags = without_void_jumps(groupdq)
     test = detection.test(groupdq, None if void is None else void[0])
     if test == "none":
@@ -224,14 +224,12 @@ def find_jumps(
     _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians)
     if neighbours is not None:
         detected, flags = flags, flags.copy()
-        if test == "scatter":
-            fill_medians(sci, groupdq, gain, detected, medians)
+        fill_medians(sci, groupdq, gain, detected, medians)
         flag_neighbours(
             sci, groupdq, gain, readnoise, detection.nframes, medians, detected, neighbours, flags
         )
     if max(after_groups) > 0:
-        if test == "scatter":
-            fill_medians(sci, groupdq, gain, flags, medians)
+        fill_medians(sci, groupdq, gain, flags, medians)
         rises = (after_dn[0] * median_gain, after_dn[1] * median_gain)
         flag_following(sci, groupdq, gain, medians, rises, after_groups, flags)
     return flags, new_pixeldq
@@ -268,7 +266,7 @@ def _detect(
     flags: np.ndarray,
     medians: np.ndarray,
 ) -> None:
-    """Run the test chosen; it writes into ``flags`` and ``medians``."""
+    """Run the test chosen; it writes into ``flags``, and what medians it found by the way into ``medians``."""
     thresholds, nframes = detection.thresholds, detection.nframes
     if test == "scatter":
         only_integrations = detection.only_integrations
@@ -277,7 +275,17 @@ def _detect(
     elif test == "at once":
         detect_at_once(sci, groupdq, gain, readnoise, nframes, thresholds[2], flags, medians)
     else:
-        detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags, medians)
+        detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags)
+
+
+@kernel
+def without_gain(pixeldq: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """The flags (y, x), with those of pixels whose gain is NaN or not positive."""
+    flags = np.empty_like(pixeldq)
+    for y in range(gain.shape[0]):
+        for x in range(gain.shape[1]):
+            flags[y, x] = pixeldq[y, x] | (np.uint32(0) if gain[y, x] > 0 else NO_GAIN)
+    return flags
 
 
 @kernel

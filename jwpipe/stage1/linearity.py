@@ -13,7 +13,7 @@ from jwpipe.dq import Group, Pixel
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.jit import kernel
 from jwpipe.refs import References
-from jwpipe.step import Params, Step
+from jwpipe.step import Params, Step, carries_zeroframe
 
 SATURATED = np.uint8(Group.SATURATED)
 NO_CORRECTION = np.uint32(Pixel.NO_LIN_CORR)
@@ -303,5 +303,6 @@ linearity = Step(
     params=LinearityParams,
     keywords=_keywords,
     prepare=_prepare,
+    carries=carries_zeroframe,
     apart=True,
 )

@@ -269,6 +269,13 @@ def survey_of(references: References, header: Header, params: RampFitParams) -> 
     return void_groups(header, _selected(params, groups))
 
 
+def _carries(header: Header, params: RampFitParams) -> tuple[str, ...]:
+    """The zero frame, where no ramp can fall back on it."""
+    least_squares = not read_times(header, params)
+    idle = least_squares and params.suppress_one_group and int(header["NGROUPS"]) > 1
+    return ("zeroframe",) if idle else ()
+
+
 def _further(params: RampFitParams) -> Further | None:
     if not params.save_opt:
         return None
@@ -303,5 +310,6 @@ ramp_fit = Step(
     params=RampFitParams,
     keywords=kernel_keywords,
     survey=survey_of,
+    carries=_carries,
     further=_further,
 )

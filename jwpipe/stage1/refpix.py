@@ -21,7 +21,7 @@ from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.levels import clipped_means, running_medians, subtract_levels
 from jwpipe.refs import References
 from jwpipe.stage1.refpix_sirs import sirs_kernels, sirs_levels
-from jwpipe.step import Border, Params, Step
+from jwpipe.step import Border, Params, Step, carries_zeroframe
 
 DETECTOR = 2048
 WIDTH = 4
@@ -393,5 +393,6 @@ refpix = Step(
     needs=_needs,
     prepare=_prepare,
     border=Border(WIDTH, reference_levels, (*RAMP_LEVELS, *ZEROFRAME_LEVELS, *PARTS)),
+    carries=carries_zeroframe,
     apart=True,
 )

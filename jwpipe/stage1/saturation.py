@@ -13,7 +13,7 @@ from pydantic import Field
 from jwpipe.dq import Group, Pixel
 from jwpipe.exposure import Header
 from jwpipe.numerics.jit import kernel
-from jwpipe.step import Params, Step
+from jwpipe.step import Params, Step, carries_zeroframe
 
 SATURATED = np.uint8(Group.SATURATED)
 UNUSABLE = np.uint8(Group.DO_NOT_USE)
@@ -327,5 +327,6 @@ saturation = Step(
     params=SaturationParams,
     keywords=_keywords,
     halo=_halo,
+    carries=carries_zeroframe,
     apart=True,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jwpipe.numerics.jit import kernel
-from jwpipe.step import Params, Step
+from jwpipe.step import Params, Step, carries_zeroframe
 
 
 class SuperbiasParams(Params):
@@ -57,5 +57,6 @@ superbias = Step(
     writes=("sci", "pixeldq", "zeroframe?"),
     refs=("superbias.sci", "superbias.dq"),
     params=SuperbiasParams,
+    carries=carries_zeroframe,
     apart=True,
 )
