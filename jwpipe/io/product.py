@@ -28,7 +28,10 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Pending:
-    """A product whose pixels are still to come: ``arrays[k]`` belongs into ``targets[k]``; number ``sci`` is the image."""
+    """A product whose pixels are still to come.
+
+    ``arrays[k]`` belongs into ``targets[k]``; number ``sci`` is the image.
+    """
 
     path: Path
     temporary: Path

@@ -47,7 +47,8 @@ def fill_medians(
     seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(flags, y, seen)
-        for x in places[: list_where(seen & JUMP, JUMP, places)]:
+        for p in range(list_where(seen & JUMP, JUMP, places)):
+            x = places[p]
             if np.isnan(medians[y, x]):
                 medians[y, x] = pixel_median(sci, groupdq, gain, y, x, scratch)
 
@@ -79,7 +80,8 @@ def flag_neighbours(
     seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(detected, y, seen)
-        for x in places[: list_where(seen & JUMP, JUMP, places)]:
+        for p in range(list_where(seen & JUMP, JUMP, places)):
+            x = places[p]
             variance = noise_variance(readnoise[y, x], gain[y, x], nframes)
             sigma = np.sqrt(abs(medians[y, x]) + variance)
             for i in range(integrations):
@@ -106,7 +108,8 @@ def flag_following(
     seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(flags, y, seen)
-        for x in places[: list_where(seen & JUMP, JUMP, places)]:
+        for p in range(list_where(seen & JUMP, JUMP, places)):
+            x = places[p]
             for i in range(integrations):
                 # From the last group back: what is flagged here has had its own turn.
                 for k in range(groups - 2, -1, -1):

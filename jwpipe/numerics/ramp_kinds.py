@@ -72,20 +72,36 @@ class Row(NamedTuple):
 
 
 @inline
-def ramp_kind(ramps: Ramps, model: Model, good: int, unusable: int, i: int, y: int, x: int) -> int:
-    """What to make of a ramp with so many ``good`` groups (but for persistence) and ``unusable`` ones.
+def first_frame(zeroframe: np.ndarray, i: int, y: int, x: int) -> np.float32:
+    """The zero frame of a ramp, 0 where there is none."""
+    return zeroframe[i, y, x] if zeroframe.size > 0 else np.float32(0)
 
-    The zero frame stands in for the first group where no group is free of flags.
+
+@inline
+def ramp_kind(
+    groupdq: np.ndarray,
+    frame: float,
+    suppress: bool,
+    rescue: bool,
+    good: int,
+    unusable: int,
+    y: int,
+    x: int,
+) -> int:
+    """What to make of a ramp (g, y, x) with so many ``good`` groups (but for persistence) and ``unusable`` ones.
+
+    The zero ``frame`` stands in for the first group where no group is free of flags. ``suppress``, ``rescue``: see
+    ``Model``.
     """
-    if model.suppress and good == 1:
+    if suppress and good == 1:
         return SUPPRESSED
-    first = ramps.groupdq[i, 0, y, x]
-    groups = ramps.groupdq.shape[1]
+    first = groupdq[0, y, x]
+    groups = groupdq.shape[0]
     free = 0
-    if model.rescue:
+    if rescue:
         for g in range(groups):
-            free += ramps.groupdq[i, g, y, x] == 0
-        if free == 0 and ramps.zeroframe.size > 0 and ramps.zeroframe[i, y, x] != 0:
+            free += groupdq[g, y, x] == 0
+        if free == 0 and frame != 0:
             return ZERO_FRAME
     if first & SATURATED or unusable == groups:
         return UNFIT
@@ -94,22 +110,29 @@ def ramp_kind(ramps: Ramps, model: Model, good: int, unusable: int, i: int, y: i
 
 @inline
 def load_ramp(
-    ramps: Ramps, kind: int, i: int, y: int, x: int, ramp: np.ndarray, flags: np.ndarray
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    kind: int,
+    frame: float,
+    y: int,
+    x: int,
+    ramp: np.ndarray,
+    flags: np.ndarray,
 ) -> None:
-    """Copy one ramp and its flags."""
+    """Copy one ramp (g, y, x) and its flags; ``frame`` is its zero frame."""
     for g in range(ramp.size):
-        flags[g] = ramps.groupdq[i, g, y, x]
-        ramp[g] = ramps.sci[i, g, y, x]
+        flags[g] = groupdq[g, y, x]
+        ramp[g] = sci[g, y, x]
     if kind == ZERO_FRAME:
-        ramp[0], flags[0] = ramps.zeroframe[i, y, x], 0
+        ramp[0], flags[0] = frame, 0
 
 
 @inline
-def single_time(kind: int, model: Model) -> float:
-    """Seconds in which a segment of one group gathered its counts."""
+def single_time(kind: int, group_time: float, first_time: float, frame_time: float) -> float:
+    """Seconds in which a segment of one group gathered its counts; times as those of ``Model``."""
     if kind == FIRST_GROUP:
-        return model.first_time
-    return model.frame_time if kind == ZERO_FRAME else model.group_time
+        return first_time
+    return frame_time if kind == ZERO_FRAME else group_time
 
 
 @kernel
@@ -131,7 +154,8 @@ def recharged_weight(
             variance = read_variance(length, noise, gain, model.group_time)
             weight += 1.0 / variance if variance > 0 and (gain > 0 or length == 2) else 0.0
         elif length == 1 and alone == 0:
-            alone = read_variance(2, noise, gain, single_time(kind, model))
+            time = single_time(kind, model.group_time, model.first_time, model.frame_time)
+            alone = read_variance(2, noise, gain, time)
     if longest == 1 and alone > 0:
         return 1.0 / alone
     return weight

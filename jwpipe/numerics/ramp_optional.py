@@ -12,6 +12,7 @@ from jwpipe.numerics.ramp_kinds import (
     Model,
     Ramps,
     Row,
+    first_frame,
     load_ramp,
     single_time,
 )
@@ -204,9 +205,11 @@ def list_segments(
             for x in range(columns):
                 kind = USABLE if clean[i, x] else int(kinds[i, x])
                 store_jumps(ramps, i, y, x, out)
-                load_ramp(ramps, kind, i, y, x, ramp, flags)
+                frame = float(first_frame(ramps.zeroframe, i, y, x))
+                load_ramp(ramps.sci[i], ramps.groupdq[i], kind, frame, y, x, ramp, flags)
                 if kind not in (UNFIT, SUPPRESSED):
-                    times = (model.group_time, single_time(kind, model))
+                    single = single_time(kind, model.group_time, model.first_time, model.frame_time)
+                    times = (model.group_time, single)
                     store_ramp(ramp, flags, row, times, i, y, x, out)
                 pedestal = ramp[0] - slopes[i, y, x] * share
                 lost = flags[0] & SATURATED != 0 or np.isnan(pedestal)

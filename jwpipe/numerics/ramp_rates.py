@@ -19,6 +19,7 @@ from jwpipe.numerics.ramp_kinds import (
     Model,
     Ramps,
     Row,
+    first_frame,
     ramp_kind,
     single_time,
 )
@@ -129,32 +130,35 @@ def add_medians(
 
 @inline
 def flagged_median(
-    ramps: Ramps,
-    model: Model,
     kind: int,
-    i: int,
-    y: int,
-    x: int,
+    groups: int,
+    first: float,
+    flag: np.uint8,
+    frame: float,
+    times: tuple[float, float, float],
     steps: np.ndarray,
     sample: int,
     count: int,
 ) -> float:
-    """Median rate of a flagged ramp, DN/s, from its sorted steps, column ``sample``; a lone value stands for itself."""
-    first, flag = float(ramps.sci[i, 0, y, x]), ramps.groupdq[i, 0, y, x]
+    """Median rate of a flagged ramp, DN/s, from its sorted steps, column ``sample``; a lone value stands for itself.
+
+    ``first`` are the counts of the first group, ``flag`` its flags, ``frame`` the zero frame; ``times`` as for
+    ``single_time``.
+    """
     if kind == ZERO_FRAME:
-        first = float(ramps.zeroframe[i, y, x])
+        first = frame
     elif flag & SATURATED:
         first = np.nan
-    if ramps.sci.shape[1] == 1:
-        return first / model.first_time
+    if groups == 1:
+        return first / times[1]
     if kind in (FIRST_GROUP, ZERO_FRAME):
-        rate = first / single_time(kind, model)
+        rate = first / single_time(kind, times[0], times[1], times[2])
     elif kind == SUPPRESSED:
         rate = 0.0
     else:
-        rate = middle(steps, count, sample) / model.group_time
+        rate = middle(steps, count, sample) / times[0]
         if count == 0 and flag & DO_NOT_USE == 0:
-            rate = first / model.group_time
+            rate = first / times[0]
     return 0.0 if np.isnan(rate) else rate
 
 
@@ -162,35 +166,49 @@ def flagged_median(
 def sum_medians(ramps: Ramps, model: Model, y: int, row: Row) -> None:
     """Sort out the ramps of a row and average the median rates of their integrations."""
     integrations, groups, _, columns = ramps.sci.shape
+    # Fields are taken out of their tuples before any loop: each time costs more than a pixel.
+    times = model.group_time, model.first_time, model.frame_time
+    suppress, rescue, dq, rates, zeroframe = (
+        model.suppress,
+        model.rescue,
+        row.dq,
+        row.rate,
+        ramps.zeroframe,
+    )
     good = np.empty(columns, np.uint16)
     unusable = np.empty(columns, np.uint16)
     places = np.empty(SEGMENT + 1, np.int32)
     steps = np.empty((max(groups - 1, 1), SEGMENT), np.float32)
     counts = np.zeros(SEGMENT, np.uint16)
-    row.rate[:] = 0.0
+    rates[:] = 0.0
     for i in range(integrations):
+        sci, groupdq = ramps.sci[i], ramps.groupdq[i]
         window, seen, kinds = ramps.windows[i], row.seen[i], row.kinds[i]
-        gather_flags(ramps.groupdq[i], window, y, seen, row.clean[i], good, unusable)
+        gather_flags(groupdq, window, y, seen, row.clean[i], good, unusable)
         for start in range(0, columns, SEGMENT):
             stop = min(start + SEGMENT, columns)
             clean, count = row.clean[i, start:stop], counts[: stop - start]
             if window[1] - window[0] > 1:
-                length, total = window[1] - window[0] - 1, row.rate[start:stop]
-                sort_steps(ramps.sci[i], ramps.groupdq[i], window, y, start, steps, count)
-                add_medians(steps, length, count, model.group_time, clean, total)
+                length = window[1] - window[0] - 1
+                sort_steps(sci, groupdq, window, y, start, steps, count)
+                add_medians(steps, length, count, times[0], clean, rates[start:stop])
             for k in range(list_where(clean, False, places)):
-                x = start + places[k]
+                sample = places[k]
+                x = start + sample
                 # Lost charge is put back even where the pixel is not fitted.
-                if row.dq[x] & PIXEL_DO_NOT_USE and groups > 1 and seen[x] & CHARGELOSS == 0:
+                if dq[x] & PIXEL_DO_NOT_USE and groups > 1 and seen[x] & CHARGELOSS == 0:
                     kinds[x] = USABLE
                     continue
-                kinds[x] = ramp_kind(ramps, model, good[x], unusable[x], i, y, x)
-                sample = places[k]
-                row.rate[x] += flagged_median(
-                    ramps, model, kinds[x], i, y, x, steps, sample, count[sample]
+                frame = float(first_frame(zeroframe, i, y, x))
+                kind = ramp_kind(groupdq, frame, suppress, rescue, good[x], unusable[x], y, x)
+                first, flag = float(sci[0, y, x]), groupdq[0, y, x]
+                rates[x] += flagged_median(
+                    kind, groups, first, flag, frame, times, steps, sample, count[sample]
                 )
-                if kinds[x] == ZERO_FRAME and groups == 1:
+                kinds[x] = kind
+                if kind == ZERO_FRAME and groups == 1:
                     seen[x] &= ~SATURATED
-    for x in range(row.rate.size):
-        median = row.rate[x] / integrations
-        row.rate[x] = (median if median > 0 else 0.0) + row.dark[x]
+    dark = row.dark
+    for x in range(rates.size):
+        median = rates[x] / integrations
+        rates[x] = (median if median > 0 else 0.0) + dark[x]

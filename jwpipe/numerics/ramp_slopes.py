@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jwpipe.dq import Pixel
-from jwpipe.numerics.jit import inline, kernel
+from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.planes import list_where
 from jwpipe.numerics.ramp_kinds import (
     LARGEST_VARIANCE,
@@ -18,6 +18,7 @@ from jwpipe.numerics.ramp_kinds import (
     Model,
     Ramps,
     Row,
+    first_frame,
     load_ramp,
     restore_charge,
     single_time,
@@ -30,6 +31,7 @@ from jwpipe.numerics.segments import (
     PERSISTENCE,
     SATURATED,
     SQUARE_LIMITS,
+    find_segments,
     fit_segments,
 )
 
@@ -132,7 +134,8 @@ def clean_slopes(
     for x in range(level.size):
         places[found] = x
         found += rare[level[x]]
-    for x in places[:found]:
+    for p in range(found):
+        x = places[p]
         slope, weight = 0.0, level[x] * pairs
         for k in range(pairs):
             rise = np.float64(sci[last - k, y, start + x]) - np.float64(sci[first + k, y, start + x])
@@ -173,29 +176,11 @@ def add_clean(
         row.sums[2, x] += 1.0 / photon if (photon > 0) & clean[x] else 0.0
 
 
-@inline
-def store_flagged(
-    fit: tuple[float, float, float, float], x: int, sums: np.ndarray, out: Fit
-) -> None:
-    """The same for one ramp of segments; ``fit`` as ``fit_segments`` gives it."""
-    weighted, read, poisson, total = fit
-    sums[0, x] += weighted
-    sums[1, x] += read
-    sums[2, x] += poisson
-    read_part, variance = 1.0 / read, 1.0 / total
-    photon_part = 1.0 / poisson if poisson > 0 else 0.0
-    kept = 0.0 if read_part >= LARGEST_VARIANCE else read_part
-    out.slope[x] = weighted * kept
-    out.err[x] = 0.0 if variance > LARGEST_VARIANCE else np.sqrt(variance)
-    out.var_poisson[x] = 0.0 if photon_part >= LARGEST_VARIANCE else photon_part
-    out.var_rnoise[x] = kept
-
-
 @kernel
 def fit_integration(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: Fit) -> None:
     """Fit one integration of a row."""
     first, stop = ramps.windows[i]
-    length, clean, kinds = stop - first, row.clean[i], row.kinds[i]
+    length, clean = stop - first, row.clean[i]
     if length > 1:
         level, slopes = np.empty(clean.size, np.int32), np.empty(clean.size)
         sci = ramps.sci[i]
@@ -208,28 +193,61 @@ def fit_integration(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: F
         store_clean(slopes, length, model.group_time, clean, row, out)
         if ramps.sci.shape[0] > 1:
             add_clean(slopes, length, model.group_time, clean, row)
-    groups = ramps.sci.shape[1]
-    ramp, flags = np.empty(groups, np.float64), np.empty(groups, np.uint8)
-    places = np.empty(clean.size + 1, np.int32)
-    for x in places[: list_where(clean, False, places)]:
-        if row.invalid[x] or kinds[x] == UNFIT or kinds[x] == SUPPRESSED:
-            out.slope[x] = np.nan
-            out.err[x] = out.var_poisson[x] = out.var_rnoise[x] = 0.0
+    fit_flagged(ramps, model, i, y, row, out)
+
+
+@kernel
+def fit_flagged(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: Fit) -> None:
+    """Fit the ramps of a row that have flags."""
+    # Fields are taken out of their tuples before the loop: each time costs more than a pixel.
+    sci, groupdq, zeroframe = ramps.sci[i], ramps.groupdq[i], ramps.zeroframe
+    group_time, first_time, frame_time = model.group_time, model.first_time, model.frame_time
+    table, starts = model.table, model.starts
+    gain, noise, unit, rate, invalid, sums = (
+        row.gain,
+        row.noise,
+        row.unit,
+        row.rate,
+        row.invalid,
+        row.sums,
+    )
+    slope, err, var_poisson, var_rnoise = out.slope, out.err, out.var_poisson, out.var_rnoise
+    clean, kinds = row.clean[i], row.kinds[i]
+    ramp, flags = np.empty(sci.shape[0], np.float64), np.empty(sci.shape[0], np.uint8)
+    bounds, places = np.empty((flags.size, 2), np.int64), np.empty(clean.size + 1, np.int32)
+    for k in range(list_where(clean, False, places)):
+        x = places[k]
+        kind = kinds[x]
+        if invalid[x] or kind in (UNFIT, SUPPRESSED):
+            slope[x] = np.nan
+            err[x] = var_poisson[x] = var_rnoise[x] = 0.0
             continue
-        load_ramp(ramps, kinds[x], i, y, x, ramp, flags)
-        fit = fit_segments(
+        frame = float(first_frame(zeroframe, i, y, x))
+        load_ramp(sci, groupdq, kind, frame, y, x, ramp, flags)
+        single = single_time(kind, group_time, first_time, frame_time)
+        weighted, read, poisson, total = fit_segments(
             ramp,
-            flags,
-            row.gain[x],
-            row.noise[x],
-            row.unit[x],
-            row.rate[x],
-            model.group_time,
-            single_time(kinds[x], model),
-            model.table,
-            model.starts,
+            bounds,
+            find_segments(flags, bounds),
+            gain[x],
+            noise[x],
+            unit[x],
+            rate[x],
+            group_time,
+            single,
+            table,
+            starts,
         )
-        store_flagged(fit, x, row.sums, out)
+        sums[0, x] += weighted
+        sums[1, x] += read
+        sums[2, x] += poisson
+        read_part, variance = 1.0 / read, 1.0 / total
+        photon_part = 1.0 / poisson if poisson > 0 else 0.0
+        kept = 0.0 if read_part >= LARGEST_VARIANCE else read_part
+        slope[x] = weighted * kept
+        err[x] = 0.0 if variance > LARGEST_VARIANCE else np.sqrt(variance)
+        var_poisson[x] = 0.0 if photon_part >= LARGEST_VARIANCE else photon_part
+        var_rnoise[x] = kept
 
 
 @kernel

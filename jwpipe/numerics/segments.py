@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from jwpipe.dq import Group
-from jwpipe.numerics.jit import inline
+from jwpipe.numerics.jit import inline, kernel
 
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
 SATURATED = np.uint8(Group.SATURATED)
@@ -92,6 +92,24 @@ def next_segment(flags: np.ndarray, after: int) -> tuple[int, int]:
     return start, g
 
 
+@kernel
+def find_segments(flags: np.ndarray, bounds: np.ndarray) -> int:
+    """Put the (start, stop) of all segments, as ``next_segment`` gives them, into ``bounds``; tell how many."""
+    count, inside, before = 0, False, np.uint8(0)
+    for g in range(flags.size):
+        flag = flags[g] & ~PERSISTENCE
+        if flag == 0 and not inside:
+            bounds[count, 0] = g - 1 if before == JUMP else g
+        if inside and flag != 0:
+            bounds[count, 1] = g
+            count += 1
+        inside, before = flag == 0, flag
+    if inside:
+        bounds[count, 1] = flags.size
+        count += 1
+    return count
+
+
 @inline
 def read_variance(length: int, noise: float, gain: float, time: float) -> float:
     """Variance of the slope of ``length`` groups from read noise, (DN/s)^2; ``noise`` in electrons."""
@@ -102,7 +120,8 @@ def read_variance(length: int, noise: float, gain: float, time: float) -> float:
 @inline
 def fit_segments(
     ramp: np.ndarray,
-    flags: np.ndarray,
+    bounds: np.ndarray,
+    count: int,
     gain: float,
     noise: float,
     unit: float,
@@ -118,8 +137,10 @@ def fit_segments(
 
     Parameters
     ----------
-    ramp, flags
-        Counts of the groups, DN, and their flags.
+    ramp
+        Counts of the groups, DN.
+    bounds, count
+        First group of each segment and the one after its last, and how many there are.
     unit
         Read variance of a segment of n groups, times n^3 - n.
     rate
@@ -134,13 +155,12 @@ def fit_segments(
     """
     weighted, cubes, intervals, total = 0.0, 0.0, 0.0, 0.0
     photon = rate / (group_time * gain)
-    longest, alone, stop = 0, -1, 0
-    while stop < flags.size:
-        start, stop = next_segment(flags, stop)
+    longest = 0
+    for k in range(count):
+        start, stop = bounds[k, 0], bounds[k, 1]
         length = stop - start
         longest = max(longest, length)
         if length < 2:
-            alone = start if length == 1 and alone < 0 else alone
             continue
         first = starts[length]
         if length > 2:
@@ -161,7 +181,7 @@ def fit_segments(
         read_part = read_variance(2, noise, gain, single_time)
         photon_part = rate / (single_time * gain)
         poisson = 1.0 / photon_part if photon_part > 0 else 0.0
-        weighted, read = ramp[alone] / single_time / read_part, 1.0 / read_part
+        weighted, read = ramp[bounds[0, 0]] / single_time / read_part, 1.0 / read_part
         return weighted, read, poisson, 1.0 / (photon_part + read_part)
     poisson = intervals / photon if photon > 0 else 0.0
     scale = 1.0 / unit if cubes > 0 else 0.0

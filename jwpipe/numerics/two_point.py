@@ -238,7 +238,8 @@ def detect_at_once(
             noise_row(readnoise[y, start:stop], gain[y, start:stop], nframes, noise)
             sort_columns(values, samples, width)
             screen(values, samples, low, high, width, usable, noise, threshold, suspect)
-            for x in places[: list_where(suspect[:width], True, places)]:
+            for p in range(list_where(suspect[:width], True, places)):
+                x = places[p]
                 centre = middle(values, usable[x], x)
                 medians[y, start + x] = centre
                 variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
@@ -284,7 +285,8 @@ def detect_one_by_one(
             screen(sizes, samples, low, high, width, usable, noise, threshold, suspect)
             if samples >= 4:
                 suspect_ties(sizes, samples, width, suspect)
-            for x in places[: list_where(suspect[:width], True, places)]:
+            for p in range(list_where(suspect[:width], True, places)):
+                x = places[p]
                 variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
                 least, most = clip_largest(sizes, usable[x], x, variance, thresholds)
                 if not (np.isnan(least) and np.isnan(most)):

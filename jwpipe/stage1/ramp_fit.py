@@ -9,6 +9,7 @@ from pydantic import Field
 
 from jwpipe.dq import Group
 from jwpipe.exposure import Header
+from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.ramp_covariance import Cadence, cadence, even_times
 from jwpipe.numerics.ramp_kinds import Model, Ramps
@@ -177,10 +178,20 @@ def set_up(
     seconds, frame = float(np.float32(group_time)), float(np.float32(frame_time))
     table, starts = weight_table(sci.shape[1])
     model = Model(seconds, (nframes + 1) * frame / 2, frame, suppress, rescue, table, starts)
-    noise = (readnoise * (gain / np.sqrt(2.0 * nframes))).astype(np.float32)
+    noise = group_noise(*read_only(gain, readnoise), nframes)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
     ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags)))
     return Setup(ramps, model, noise)
+
+
+@kernel
+def group_noise(gain: np.ndarray, readnoise: np.ndarray, nframes: int) -> np.ndarray:
+    """Noise of a group (y, x), in electrons, from the noise of a pair of frames (y, x), in DN."""
+    noise, scale = np.empty_like(readnoise), np.sqrt(2.0 * nframes)
+    for y in range(noise.shape[0]):
+        for x in range(noise.shape[1]):
+            noise[y, x] = readnoise[y, x] * (gain[y, x] / scale)
+    return noise
 
 
 def fit_exposure(*arrays: Any, times: Times = (), **rules: Any) -> Result:
