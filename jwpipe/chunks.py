@@ -24,10 +24,12 @@ MIN_ROWS = 16
 # Planes times rows from which an exposure is cut for the sake of several workers.
 WORTH_SHARING = 4096
 SHARES = 4
-# Where groups are many a strip must still be tall beside its halo, though it leaves the cache then.
-STRIP_BYTES = 8 << 20
+# Lower strips stay in the cache, but more of them is halo.
+STRIP_BYTES = 4 << 20
 MIN_STRIP_ROWS = 8
-MAX_STRIP_ROWS = 64
+MAX_STRIP_ROWS = 32
+# Up to twice so many bytes of a strip's ramps all integrations are worked on together.
+TOGETHER_BYTES = 8 << 20
 
 TASK_BYTES = 112 << 20
 """Bytes of ramps and results that a task holds at most."""
@@ -84,7 +86,7 @@ def column_blocks(nx: int, height: int, integrations: int, groups: int) -> tuple
 
 def integrations_at_once(integrations: int, groups: int, pixels: int) -> int:
     """Integrations of ``pixels`` pixels that steps work on at a time: all, unless they are far more than a strip's."""
-    fitting = STRIP_BYTES // (4 * groups * pixels)
+    fitting = TOGETHER_BYTES // (4 * groups * pixels)
     return integrations if integrations <= 2 * fitting + 1 else max(1, fitting)
 
 

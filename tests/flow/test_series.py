@@ -73,7 +73,7 @@ def test_blocks_of_a_long_series_give_the_whole(observation, monkeypatch, steps)
     path = observation.uncal[0]
     expected = {k: v.compute() for k, v in products(path, observation, steps=steps).items()}
     monkeypatch.setattr(chunks, "TASK_BYTES", 1_500_000)
-    monkeypatch.setattr(chunks, "STRIP_BYTES", 100_000)
+    monkeypatch.setattr(chunks, "TOGETHER_BYTES", 100_000)
     monkeypatch.setattr(chunks, "WORTH_SHARING", 0)
     monkeypatch.setattr("jwpipe.engine.borders.WORTH_PACKING", 0)
     monkeypatch.setattr("jwpipe.engine.frames.BATCH_BYTES", 1)
