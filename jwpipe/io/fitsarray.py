@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from operator import index as as_integer
-from pathlib import Path
 from types import EllipsisType
 from typing import Any
 
@@ -81,9 +80,12 @@ class FitsArray:
             if self.compressed:
                 yield unpacked(self.path, self.stamp).fileno()
                 return
-            with Path(self.path).open("rb", buffering=0) as file:
-                self._check_stamp(os.fstat(file.fileno()).st_mtime_ns)
-                yield file.fileno()
+            file = os.open(self.path, os.O_RDONLY)
+            try:
+                self._check_stamp(os.fstat(file).st_mtime_ns)
+                yield file
+            finally:
+                os.close(file)
         except OSError as error:
             raise ExposureError(
                 f"{self.path}: its pixels cannot be read ({error}); the file must stay unchanged while it is "

@@ -101,5 +101,10 @@ def _write(
     for (number, target, looked), region, block in zip(parts, regions, blocks, strict=True):
         if block.size:
             target[region] = block
-            finite[number] = looked and np.isfinite(block).any()
+            finite[number] = looked and _any_finite(block)
     return finite
+
+
+def _any_finite(block: np.ndarray) -> bool:
+    """Row by row, since the first one tells, but for blocks that are to be refused."""
+    return any(np.isfinite(row).any() for row in block.reshape(-1, block.shape[-1]))

@@ -27,13 +27,16 @@ def pixel_median(
     sci: np.ndarray, groupdq: np.ndarray, gain: np.ndarray, y: int, x: int, scratch: np.ndarray
 ) -> float:
     """Median of all differences of a pixel."""
-    count = 0
+    count, scale = 0, gain[y, x]
     for i in range(sci.shape[0]):
-        for k in range(sci.shape[1] - 1):
-            step = difference(sci, groupdq, gain, i, k, y, x)
-            if not np.isnan(step):
+        before, usable = sci[i, 0, y, x] * scale, groupdq[i, 0, y, x] & UNUSABLE == 0
+        for k in range(1, sci.shape[1]):
+            now, good = sci[i, k, y, x] * scale, groupdq[i, k, y, x] & UNUSABLE == 0
+            step = now - before
+            if usable and good and step == step:
                 scratch[count] = step
                 count += 1
+            before, usable = now, good
     return median(scratch, count)
 
 

@@ -12,6 +12,8 @@ from jwpipe.numerics.jit import inline, kernel
 # Scratch that stays in a core's second-level cache.
 SCRATCH_BYTES = 768 << 10
 WIDEST, NARROWEST = 1024, 64
+# Values up to which sorting by insertion is fastest.
+FEW = 24
 # Into which values are counted to find their median.
 RANGES = 256
 
@@ -81,10 +83,24 @@ def select(values: np.ndarray, count: int, rank: int) -> float:
 
 
 @kernel
+def insertion_sort(values: np.ndarray, count: int) -> None:
+    """Sort ``values[:count]`` in place; the fastest way for a few."""
+    for i in range(1, count):
+        value, k = values[i], i
+        while k > 0 and values[k - 1] > value:
+            values[k] = values[k - 1]
+            k -= 1
+        values[k] = value
+
+
+@kernel
 def median(values: np.ndarray, count: int) -> float:
     """Median of ``values[:count]``, which are reordered; NaN where there are none."""
     if count < 1:
         return np.nan
+    if count <= FEW:
+        insertion_sort(values, count)
+        return 0.5 * (np.float64(values[(count - 1) // 2]) + np.float64(values[count // 2]))
     high = select(values, count, count // 2)
     if count % 2 == 1:
         return np.float64(high)
