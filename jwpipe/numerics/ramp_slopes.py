@@ -138,7 +138,9 @@ def clean_slopes(
         x = places[p]
         slope, weight = 0.0, level[x] * pairs
         for k in range(pairs):
-            rise = np.float64(sci[last - k, y, start + x]) - np.float64(sci[first + k, y, start + x])
+            rise = np.float64(sci[last - k, y, start + x]) - np.float64(
+                sci[first + k, y, start + x]
+            )
             slope += weights[weight + k] * rise
         slopes[x] = slope
 
