@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from jwpipe import mosaic, runner
-from jwpipe.engine import chain
+from jwpipe.engine import chain, graph, reference_reads
 from jwpipe.outcomes import Silent
 
 LIBRARIES = (
@@ -52,6 +52,10 @@ COMBINING = {
     "resample_exposures": "resample",
     "make_catalog": "source_catalog",
 }
+
+
+INTERLEAVED = ("look", "judge", "mean_reads", "group_noise", "integration_levels")
+"""What refpix does beforehand with NIRSpec's interleaved reference reads."""
 
 
 def peak_mib() -> float:
@@ -103,23 +107,38 @@ class Clock(Silent):
 
 @contextmanager
 def steps_measured(clock: Clock) -> Iterator[None]:
-    """Have ``clock`` note the CPU seconds of each step."""
-    run_step, functions = chain.run_step, {name: getattr(mosaic, name) for name in COMBINING}
-
-    def measured(bound: chain.Bound, *arguments: Any) -> None:
-        before = time.thread_time()
-        run_step(bound, *arguments)
-        clock.steps[bound.step.name] += time.thread_time() - before
-
-    chain.run_step = measured
+    """Have ``clock`` note the CPU seconds of each step: its kernel, and what it finds out of the frame beforehand."""
+    found: dict[tuple[Any, str], Any] = {
+        (chain, "run_step"): lambda bound, *_: bound.step.name,
+        (graph, "_reduced"): lambda bound, *_: bound.step.name,
+        (chain.Chain, "part"): lambda _, bound, *__: bound.step.name,
+        **{(reference_reads, name): lambda *_: "refpix" for name in INTERLEAVED},
+    }
+    before = {place: getattr(*place) for place in [*found, *((mosaic, name) for name in COMBINING)]}
+    for place, name_of in found.items():
+        setattr(*place, _timed(clock, before[place], name_of))
     for name, stage in COMBINING.items():
-        setattr(mosaic, name, _entering(clock, stage, functions[name]))
+        setattr(mosaic, name, _entering(clock, stage, before[mosaic, name]))
     try:
         yield
     finally:
-        chain.run_step = run_step
-        for name, function in functions.items():
-            setattr(mosaic, name, function)
+        for place, function in before.items():
+            setattr(*place, function)
+
+
+def _timed(
+    clock: Clock, function: Callable[..., Any], name_of: Callable[..., str]
+) -> Callable[..., Any]:
+    """Note the time of ``function`` but for that of timed functions within."""
+
+    def timed(*arguments: Any, **keywords: Any) -> Any:
+        begun, noted = time.thread_time(), sum(clock.steps.values())
+        result = function(*arguments, **keywords)
+        within = sum(clock.steps.values()) - noted
+        clock.steps[name_of(*arguments)] += time.thread_time() - begun - within
+        return result
+
+    return timed
 
 
 def _entering(clock: Clock, stage: str, function: Callable[..., Any]) -> Callable[..., Any]:

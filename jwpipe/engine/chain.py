@@ -117,21 +117,25 @@ class _Place:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """What a task has: the variables on the pixels ``reach``, what was gathered, references (y, x) on ``around``."""
+    """What a task has: the variables on the pixels ``reach``, what was gathered, references (y, x) on ``around``.
+
+    ``planes`` are by ``id``: the hash of a reference goes through its file and all that was done with it.
+    """
 
     inputs: Sequence[Any]
     gathered: Mapping[str, Any]
     reach: Region
     around: Region
-    planes: Mapping[RefArray, np.ndarray] = field(default_factory=dict)
+    planes: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def reference(self, reference: Any, region: Region) -> Any:
         """A kernel's reference on a region."""
         if not isinstance(reference, RefArray):
             return reference
-        if reference not in self.planes:
+        plane = self.planes.get(id(reference))
+        if plane is None:
             return reference.kept(*region)
-        return np.ascontiguousarray(self.planes[reference][both_within(region, self.around)])
+        return np.ascontiguousarray(plane[both_within(region, self.around)])
 
     def edges(self, bound: Bound, run: slice, region: Region) -> Sequence[Any]:
         """What a step gathered: found in a survey, or levels of the edges cut to integrations and region."""
@@ -254,8 +258,9 @@ class Chain:
         """
         keep_freed_memory()
         wide = self.around(region)
-        wanted = {r for bound in self.steps for r in bound.references if _is_plane(r)}
-        return _Task(inputs, gathered, reach, wide, {each: each.kept(*wide) for each in wanted})
+        wanted = [r for bound in self.steps for r in bound.references if _is_plane(r)]
+        once = {each: each.kept(*wide) for each in set(wanted)}
+        return _Task(inputs, gathered, reach, wide, {id(each): once[each] for each in wanted})
 
     def strips(
         self, task: _Task, region: Region, span: slice, wanted: Sequence[str]

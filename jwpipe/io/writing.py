@@ -6,7 +6,7 @@ for each of them takes longer to schedule than to run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate, groupby, product
 from operator import getitem
@@ -44,6 +44,10 @@ def writing_of(given: Sequence[Written]) -> da.Array:
             task = (partial(_write, len(given), parts, regions), *keys)
             layer[(name, 0, len(layer))] = task
     layers, links = _below([each.array for each in given])
+    for array in (each.array for each in given):
+        picked = _picks(array) is not None and array.name in layers
+        if picked and not any(array.name in below for below in links.values()):
+            del layers[array.name], links[array.name]
     graph = HighLevelGraph({**layers, name: layer}, {**links, name: set(layers)})
     return da.Array(graph, name, ((len(given),), (1,) * len(layer)), np.bool_)
 
@@ -75,10 +79,16 @@ def _region(array: da.Array, place: Sequence[int]) -> Region:
 
 def _key(array: da.Array, place: Sequence[int]) -> Any:
     """What stands for a block in a task: the output of another task is picked in the task itself."""
-    key = (array.name, *place)
+    key, picks = (array.name, *place), _picks(array)
+    return key if picks is None else picks[key]
+
+
+def _picks(array: da.Array) -> Mapping[Any, Any] | None:
+    """The tasks of an array all of whose blocks are outputs of other tasks."""
     layer = array.dask.layers.get(array.name)
-    task = layer.mapping.get(key) if isinstance(layer, MaterializedLayer) else None
-    return task if isinstance(task, tuple) and task[0] is getitem else key
+    tasks = layer.mapping if isinstance(layer, MaterializedLayer) else {}
+    picks = [isinstance(task, tuple) and task[0] is getitem for task in tasks.values()]
+    return tasks if picks and all(picks) else None
 
 
 def _below(arrays: Iterable[da.Array]) -> tuple[dict[str, Any], dict[str, set[str]]]:

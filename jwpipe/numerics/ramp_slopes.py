@@ -151,13 +151,14 @@ def store_clean(
 ) -> None:
     """Slopes, variances and errors of ramps without flags."""
     cubic, linear = 1.0 / (length**3 - length), 1.0 / (group_time * (length - 1))
+    per_second = 1.0 / group_time
     for x in range(slopes.size):
         read, photon = row.unit[x] * cubic, row.rate[x] * linear / row.gain[x]
         void = read >= LARGEST_VARIANCE
         variance = photon + read
         nothing = row.invalid[x]
         some = (photon > 0) & (photon < LARGEST_VARIANCE) & (not nothing)
-        slope = slopes[x] / group_time if (read > 0) & (not void) else np.nan
+        slope = slopes[x] * per_second if (read > 0) & (not void) else np.nan
         slope = 0.0 if void else slope
         out.slope[x] = np.nan if nothing else slope
         out.err[x] = 0.0 if nothing | (variance > LARGEST_VARIANCE) else np.sqrt(variance)

@@ -242,3 +242,57 @@ def test_steps_that_ask_the_same_share_the_answer(pixels):
     )
     graph = run_chain(exposure_of(da.from_array(pixels)), steps, ["sci"])["sci"].__dask_graph__()
     assert sum(key[0].startswith("found-0-") for key in graph if isinstance(key, tuple)) == 1
+
+
+def correct_both(sci, zeroframe):
+    return sci + 1, None if zeroframe is None else zeroframe + 1
+
+
+def rescue(sci, zeroframe):
+    return (sci if zeroframe is None else sci + zeroframe[:, None],)
+
+
+CORRECT = Step("correct", correct_both, ("sci", "zeroframe?"), ("sci", "zeroframe?"))
+RESCUE = Step("rescue", rescue, ("sci", "zeroframe?"), ("sci",))
+
+
+@pytest.mark.parametrize("idle", [True, False])
+def test_what_is_merely_carried_is_not_read(pixels, idle):
+    """The zero frame goes through the steps only where the last one makes use of it."""
+    reads = []
+
+    def frame(block):
+        reads.append(block.shape)
+        return block
+
+    frames = da.from_array(pixels[:, 0].astype(np.float32), chunks=-1)
+    exposure = xr.Dataset(
+        {
+            "sci": (("integration", "group", "y", "x"), da.from_array(pixels)),
+            "zeroframe": (
+                ("integration", "y", "x"),
+                frames.map_blocks(frame, dtype="f4", meta=np.empty((0, 0, 0), "f4")),
+            ),
+        }
+    )
+    carried = ("zeroframe",)
+    steps = (
+        Bound(CORRECT, {}, (), 0, carried=carried),
+        Bound(RESCUE, {}, (), 0, carried=carried if idle else ()),
+    )
+    found = run_chain(exposure, steps, ["sci"])["sci"].compute(scheduler="sync")
+    expected = pixels + np.float32(1) + (0 if idle else pixels[:, :1] + np.float32(1))
+    np.testing.assert_array_equal(found, expected)
+    assert bool(reads) != idle
+
+
+def test_a_carried_variable_that_is_asked_for_is_corrected(pixels):
+    exposure = xr.Dataset(
+        {
+            "sci": (("integration", "group", "y", "x"), da.from_array(pixels)),
+            "zeroframe": (("integration", "y", "x"), da.from_array(pixels[:, 0])),
+        }
+    )
+    steps = (Bound(CORRECT, {}, (), 0, carried=("zeroframe",)),)
+    found = run_chain(exposure, steps, ["sci", "zeroframe"])
+    np.testing.assert_array_equal(found["zeroframe"], pixels[:, 0] + np.float32(1))
