@@ -77,6 +77,36 @@ def snr_classes(
 
 
 @kernel
+def class_slopes(
+    sci: np.ndarray,
+    window: np.ndarray,
+    y: int,
+    start: int,
+    weights: np.ndarray,
+    total: np.ndarray,
+) -> None:
+    """Slopes per group, with the ``weights`` of one class, of whole ramps (g, y, x) from column ``start`` on."""
+    first, last, stop = window[0], window[1] - 1, start + total.size
+    total[:] = 0.0
+    for k in range(0, weights.size, 2):
+        low, high = sci[first + k, y, start:stop], sci[last - k, y, start:stop]
+        weight = weights[k]
+        if k + 1 < weights.size:
+            next_low, next_high = (
+                sci[first + k + 1, y, start:stop],
+                sci[last - k - 1, y, start:stop],
+            )
+            next_weight = weights[k + 1]
+            for x in range(total.size):
+                total[x] += weight * (np.float64(high[x]) - np.float64(low[x])) + next_weight * (
+                    np.float64(next_high[x]) - np.float64(next_low[x])
+                )
+        else:
+            for x in range(total.size):
+                total[x] += weight * (np.float64(high[x]) - np.float64(low[x]))
+
+
+@kernel
 def clean_slopes(
     sci: np.ndarray,
     window: np.ndarray,
@@ -91,9 +121,9 @@ def clean_slopes(
     Classes that are frequent are computed for all pixels, which then choose; rare ones by pixel. Pixels without a
     class keep their slope.
     """
-    first, last, stop = window[0], window[1] - 1, start + level.size
+    first, last = window[0], window[1] - 1
     pairs = (last - first + 1) // 2
-    total = np.empty((CLASSES, level.size))
+    total = np.empty(level.size)
     rare = np.zeros(CLASSES + 1, np.bool_)
     for c in range(CLASSES):
         count = np.int32(0)
@@ -101,36 +131,10 @@ def clean_slopes(
             count += np.int32(level[x] == c)
         rare[c] = count * RARE < level.size
         if not rare[c]:
-            total[c] = 0.0
-    for k in range(0, pairs - 1, 2):
-        low, high = sci[first + k, y, start:stop], sci[last - k, y, start:stop]
-        next_low, next_high = sci[first + k + 1, y, start:stop], sci[last - k - 1, y, start:stop]
-        for c in range(CLASSES):
-            if not rare[c]:
-                weight, next_weight, sums = (
-                    weights[c * pairs + k],
-                    weights[c * pairs + k + 1],
-                    total[c],
-                )
-                for x in range(sums.size):
-                    sums[x] += weight * (np.float64(high[x]) - np.float64(low[x])) + next_weight * (
-                        np.float64(next_high[x]) - np.float64(next_low[x])
-                    )
-    for c in range(CLASSES):
-        sums = total[c]
-        if not rare[c]:
-            if pairs % 2 == 1:
-                low, high = (
-                    sci[first + pairs - 1, y, start:stop],
-                    sci[last - pairs + 1, y, start:stop],
-                )
-                weight = weights[c * pairs + pairs - 1]
-                for x in range(sums.size):
-                    sums[x] += weight * (np.float64(high[x]) - np.float64(low[x]))
-            for x in range(sums.size):
-                slopes[x] = sums[x] if level[x] == c else slopes[x]
-    places = np.empty(level.size + 1, np.int32)
-    found = 0
+            class_slopes(sci, window, y, start, weights[c * pairs : (c + 1) * pairs], total)
+            for x in range(level.size):
+                slopes[x] = total[x] if level[x] == c else slopes[x]
+    places, found = np.empty(level.size + 1, np.int32), 0
     for x in range(level.size):
         places[found] = x
         found += rare[level[x]]
@@ -146,9 +150,7 @@ def clean_slopes(
 
 
 @kernel
-def store_clean(
-    slopes: np.ndarray, length: int, group_time: float, clean: np.ndarray, row: Row, out: Fit
-) -> None:
+def store_clean(slopes: np.ndarray, length: int, group_time: float, row: Row, out: Fit) -> None:
     """Slopes, variances and errors of ramps without flags."""
     cubic, linear = 1.0 / (length**3 - length), 1.0 / (group_time * (length - 1))
     per_second = 1.0 / group_time
@@ -193,7 +195,7 @@ def fit_integration(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: F
         for start in range(0, clean.size, SEGMENT):
             part = slice(start, min(start + SEGMENT, clean.size))
             clean_slopes(sci, ramps.windows[i], y, start, weights, level[part], slopes[part])
-        store_clean(slopes, length, model.group_time, clean, row, out)
+        store_clean(slopes, length, model.group_time, row, out)
         if ramps.sci.shape[0] > 1:
             add_clean(slopes, length, model.group_time, clean, row)
     fit_flagged(ramps, model, i, y, row, out)
