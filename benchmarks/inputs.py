@@ -24,12 +24,15 @@ CASES: dict[str, dict[str, Any]] = {
     "series": _NIRCAM | {"subarray": "SUB64P", "readpatt": "RAPID", "ngroups": 12, "nints": 200},
     "miri": {"detectors": ("MIRIMAGE",), "subarray": "FULL", "dithers": 2, "readpatt": "FASTR1", "ngroups": 40,
              "filter": "F770W"},
+    "slitless": {"detectors": ("MIRIMAGE",), "subarray": "SLITLESSPRISM", "dithers": 2, "readpatt": "FASTR1",
+                 "ngroups": 40, "nints": 10, "filter": "P750L"},
     "irs2": {"detectors": ("NRS1",), "subarray": "FULL", "dithers": 2, "readpatt": "NRSIRS2RAPID", "ngroups": 10,
              "filter": "F100LP"},
 }  # fmt: skip
 """Exposures of one detector by name, as arguments of ``simulate.observation``: integrations x groups of NIRCam's full
 frame (2048 x 2048; SHALLOW4 averages four frames a group), a time series of 64 x 64 pixels in 200 integrations of 12
-groups, MIRI's full frame (1032 x 1024, 40 groups), NIRSpec's with IRS2 (2048 x 3200, 10 groups)."""
+groups, MIRI's full frame (1032 x 1024, 40 groups), the subarray of its slitless prism, NIRSpec's full frame with IRS2
+(2048 x 3200, 10 groups)."""
 
 
 @dataclass(frozen=True)
