@@ -37,7 +37,7 @@ OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "clean_flicker_noise",
         {"skip": False, "fit_method": "fft"},
     ),
-    "emicorr": ("slitless", "emicorr", {}),
+    "emicorr": ("slitless", "emicorr", {"skip": False}),
     "IRS2 refpix": ("irs2", "refpix", {}),
 }
 """Options by name: the case, the step that is timed, its parameters."""

@@ -1,6 +1,7 @@
 """Ellipses that stand for regions of flagged pixels: large cosmic-ray events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,20 @@ class Ellipse(NamedTuple):
         return self._replace(minor=minor, major=major)
 
 
+def holding(candidates: Sequence[Ellipse], points: Sequence[Ellipse]) -> np.ndarray:
+    """Which of the ``candidates`` hold the centre of any of the ``points``."""
+    held = np.zeros(len(candidates), np.bool_)
+    if not candidates:
+        return held
+    x, y, minor, major, _ = np.array(candidates).T
+    reach = 0.5 * np.maximum(abs(minor), abs(major)) + 1
+    for point in points:
+        near = (x - point.x) ** 2 + (y - point.y) ** 2 <= reach**2
+        for k in np.flatnonzero(near & ~held):
+            held[k] = candidates[k].holds(point.x, point.y)
+    return held
+
+
 def ellipses(regions: Regions, least: float) -> Iterator[Ellipse]:
     """Ellipses of the regions whose area, holes filled, is ``least`` or more.
 
@@ -64,12 +79,21 @@ def _filled_area(image: np.ndarray) -> int:
 
 
 def _ellipse(image: np.ndarray, top: int, left: int) -> Ellipse:
-    """The ellipse of the pixels that are set in ``image``, whose corner lies at ``top`` and ``left``.
+    """The ellipse of the pixels that are set in ``image``, whose corner lies at ``top`` and ``left``."""
+    n, x, y, minor, major, angle = _moments(image.tobytes(), *image.shape)
+    return Ellipse((x + n * left) / n, (y + n * top) / n, minor, major, angle)
 
-    Moments are rounded as the library rounds them: pixels on the rim of a circle hang on the last digit.
+
+@lru_cache(maxsize=1 << 14)
+def _moments(pixels: bytes, height: int, width: int) -> tuple[int, int, int, float, float, float]:
+    """Pixels that are set in an image, sums of their places along x and y, axes and angle of their ellipse.
+
+    Most jumps have one of few shapes. Moments are rounded as the library rounds them: pixels on the rim of a circle
+    hang on the last digit.
     """
     from skimage.measure import inertia_tensor, inertia_tensor_eigvals, moments_central
 
+    image = np.frombuffer(pixels, np.uint8).reshape(height, width)
     n = int(image.sum(dtype=np.int64))
     y = int((image.sum(axis=1, dtype=np.int64) * np.arange(image.shape[0])).sum())
     x = int((image.sum(axis=0, dtype=np.int64) * np.arange(image.shape[1])).sum())
@@ -79,13 +103,8 @@ def _ellipse(image: np.ndarray, top: int, left: int) -> Ellipse:
     angle = 0.5 * np.arctan2(-2 * mixed, down - across)
     if across == down:
         angle = np.copysign(np.pi / 4, -mixed) if mixed else -np.pi / 4
-    return Ellipse(
-        (x + n * left) / n,
-        (y + n * top) / n,
-        4 * float(np.sqrt(minor)) - 1,
-        4 * float(np.sqrt(major)) - 1,
-        float(np.degrees(angle)),
-    )
+    axes = 4 * float(np.sqrt(minor)) - 1, 4 * float(np.sqrt(major)) - 1
+    return n, x, y, *axes, float(np.degrees(angle))
 
 
 def pixels_inside(ellipse: Ellipse, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

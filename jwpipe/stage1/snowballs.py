@@ -12,7 +12,7 @@ import numpy as np
 
 from jwpipe.dq import Group
 from jwpipe.exposure import Header
-from jwpipe.numerics.ellipses import Ellipse, ellipses, pixels_inside
+from jwpipe.numerics.ellipses import Ellipse, ellipses, holding, pixels_inside
 from jwpipe.numerics.regions import find_regions
 from jwpipe.stage1.jump import JumpParams
 
@@ -100,9 +100,8 @@ def _flag_group(ramp: np.ndarray, group: int, rules: SnowballRules, core: np.nda
             later = list(ellipses(regions, rules.min_sat_area))
         jumps = [
             jump
-            for jump in jumps
-            if _near_edge(jump, rules.edge_size, ramp.shape[1])
-            or any(jump.holds(each.x, each.y) for each in (*fresh, *later))
+            for jump, held in zip(jumps, holding(jumps, [*fresh, *later]), strict=True)
+            if held or _near_edge(jump, rules.edge_size, ramp.shape[1])
         ]
         for each in fresh:
             if min(each.minor, each.major) > rules.min_sat_axis:

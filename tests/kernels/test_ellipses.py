@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from jwpipe.numerics.ellipses import Ellipse, ellipses, pixels_inside
+from jwpipe.numerics.ellipses import Ellipse, ellipses, holding, pixels_inside
 from jwpipe.numerics.regions import find_regions
 
 BIT = np.uint8(4)
@@ -55,3 +55,16 @@ def test_pixels_inside_are_cut_at_the_frame():
     assert inside.max() < 25
     assert rows.min() == columns.min() == 0
     assert pixels_inside(Ellipse(4, 4, 0.5, 9, 0), (8, 9))[0].size == 0
+
+
+def test_holding_is_what_each_ellipse_says():
+    rng = np.random.default_rng(4)
+    made = [
+        Ellipse(*rng.uniform(0, 60, 2), *np.sort(rng.uniform(-1, 12, 2)), rng.uniform(-90, 90))
+        for _ in range(200)
+    ]
+    points = made[:25]
+    expected = [any(each.holds(p.x, p.y) for p in points) for each in made]
+    assert 25 <= sum(expected) < 200
+    assert holding(made, points).tolist() == expected
+    assert holding([], points).tolist() == []
