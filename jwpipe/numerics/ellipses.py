@@ -49,7 +49,7 @@ def holding(candidates: Sequence[Ellipse], points: Sequence[Ellipse]) -> np.ndar
     reach = 0.5 * np.maximum(abs(minor), abs(major)) + 1
     for point in points:
         near = (x - point.x) ** 2 + (y - point.y) ** 2 <= reach**2
-        for k in np.flatnonzero(near & ~held):
+        for k in np.flatnonzero(near & ~held).tolist():
             held[k] = candidates[k].holds(point.x, point.y)
     return held
 
