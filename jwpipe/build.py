@@ -137,6 +137,7 @@ def _prepared(name: str, exposure: xr.Dataset, settings: Settings) -> Prepared:
 
 def _products(name: str, prepared: Prepared, saved: list[xr.Dataset]) -> Products:
     def keep(step: str, result: xr.Dataset) -> None:
+        """Take the results of a step that are to be saved."""
         saved.extend(results_of(step, result).values())
 
     return PIPELINES[name].build(prepared, keep)

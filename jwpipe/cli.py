@@ -121,6 +121,7 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
+        """Run the command; a problem of the user's is a line on the screen."""
         from jwpipe.cluster import SchedulerError, UnknownScheduler
         from jwpipe.exposure import ExposureError
         from jwpipe.params import ParameterError
@@ -146,6 +147,7 @@ def terminated_as_interrupted() -> Iterator[None]:
     """SIGTERM, which batch systems send before they kill, tidies up as Ctrl-C does."""
 
     def interrupt(*_: Any) -> None:
+        """Raise what Ctrl-C raises."""
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)

@@ -151,6 +151,7 @@ def _best_view(made: simulate.Observation) -> str:
     """The exposure that has the first source, the field's middle piece, most in its middle."""
 
     def off_middle(name: str) -> float:
+        """How far the first source lies from the middle, in sizes of the frame."""
         truth = made.truth(name)
         ny, nx = truth.rate.shape
         return max(abs(truth.x[0] - nx / 2) / nx, abs(truth.y[0] - ny / 2) / ny)

@@ -261,10 +261,12 @@ class Runner:
         """Give the products their names once they are complete and have something in them."""
 
         def compute(writing: da.Array) -> np.ndarray:
+            """Write all pixels on the scheduler."""
             (finite,) = self.executor.compute([writing], self.watcher.advance)
             return np.asarray(finite)
 
         def refuse_empty(number: int) -> None:
+            """Raise for an image in which a pixel that can be used is expected."""
             if is_image(exposures[number]):
                 raise ExposureError(without_pixels(exposures[number]))
 
@@ -311,6 +313,7 @@ class Runner:
         saved: list[xr.Dataset] = []
 
         def keep(step: str, results: Sequence[xr.Dataset]) -> None:
+            """Take what is to be written beside the mosaic."""
             asked = step in (*self.request.save, self.request.single)
             if asked or parameters[step].save_results:
                 saved.extend(each.assign_attrs(product=step) for each in results)

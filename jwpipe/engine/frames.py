@@ -128,6 +128,7 @@ def _looked(look: Look, run: slice, layout: Layout, shelves: Sequence[Shelf]) ->
     last: list[np.ndarray | None] = [None]
 
     def integrations() -> Iterator[np.ndarray]:
+        """Flags of the integrations in turn, each with what the one before has left it."""
         for number in range(run.start, run.stop):
             flags, left = look.find(_frames_of(number, layout, shelves))
             if last[0] is not None:

@@ -63,6 +63,7 @@ def on_rows(bound: Bound, rows: np.ndarray) -> Bound:
     along = runs(rows)
 
     def seen(reference: Any) -> Any:
+        """A reference on the wanted rows, if it has the rows of a frame."""
         if isinstance(reference, RefArray) and reference.shape[-2] == FRAME_ROWS:
             return reference.striped("y", along, rows.size)
         return reference

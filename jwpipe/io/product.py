@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -124,12 +124,17 @@ def store(
         The disk is full, or a product cannot be written; none of ``products`` is left behind then, nor after any error
         that ``compute`` and ``refuse_empty`` raise.
     """
-    owners = [(k, place) for k, each in enumerate(products) for place in range(len(each.arrays))]
+    written = [
+        Written(array, target, place == product.sci)
+        for product in products
+        for place, (array, target) in enumerate(zip(product.arrays, product.targets, strict=True))
+    ]
+    images = [k for k, product in enumerate(products) if product.sci is not None]
     try:
-        if owners:
-            finite = compute(writing_of(to_write(products)))
-            for seen, (number, place) in zip(finite, owners, strict=True):
-                if place == products[number].sci and not seen.any():
+        if written:
+            finite = compute(writing_of(written))
+            for number, seen in zip(images, finite[[e.looked for e in written]], strict=True):
+                if not seen.any():
                     refuse_empty(number)
     except BaseException as error:
         for product in products:
@@ -138,15 +143,6 @@ def store(
             raise unwritable(failed, error) from error
         raise
     return [product.finish() for product in products]
-
-
-def to_write(products: Iterable[Pending]) -> list[Written]:
-    """The arrays of all products with their targets."""
-    return [
-        Written(array, target, place == product.sci)
-        for product in products
-        for place, (array, target) in enumerate(zip(product.arrays, product.targets, strict=True))
-    ]
 
 
 def _failed(products: Sequence[Pending], error: OSError) -> Path | None:

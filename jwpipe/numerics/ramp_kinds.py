@@ -9,7 +9,7 @@ from jwpipe.numerics.segments import (
     CHARGELOSS,
     DO_NOT_USE,
     SATURATED,
-    next_segment,
+    find_segments,
     read_variance,
 )
 
@@ -145,15 +145,15 @@ def recharged_weight(
     for g in range(groups):
         flag = groupdq[g, y, x]
         flags[g] = flag ^ (CHARGELOSS | DO_NOT_USE) if flag & CHARGELOSS else flag
-    longest, weight, alone, stop = 0, 0.0, 0.0, 0
-    while stop < groups:
-        start, stop = next_segment(flags, stop)
-        length = stop - start
+    bounds = np.empty((groups, 2), np.int64)
+    longest, weight, alone = 0, 0.0, 0.0
+    for k in range(find_segments(flags, bounds)):
+        length = bounds[k, 1] - bounds[k, 0]
         longest = max(longest, length)
         if length > 1:
             variance = read_variance(length, noise, gain, model.group_time)
             weight += 1.0 / variance if variance > 0 and (gain > 0 or length == 2) else 0.0
-        elif length == 1 and alone == 0:
+        elif alone == 0:
             time = single_time(kind, model.group_time, model.first_time, model.frame_time)
             alone = read_variance(2, noise, gain, time)
     if longest == 1 and alone > 0:

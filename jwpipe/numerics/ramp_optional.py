@@ -22,7 +22,7 @@ from jwpipe.numerics.segments import (
     PERSISTENCE,
     POWERS,
     SATURATED,
-    next_segment,
+    find_segments,
     read_variance,
     snr_class,
 )
@@ -70,12 +70,11 @@ def count_segments(groupdq: np.ndarray, suppress: bool) -> tuple[int, int]:
 @inline
 def number_of_segments(flags: np.ndarray) -> int:
     """Segments of a ramp; those of one group count only where all are such."""
-    long, short, stop = 0, 0, 0
-    while stop < flags.size:
-        start, stop = next_segment(flags, stop)
-        long += stop - start > 1
-        short += stop - start == 1
-    return long if long > 0 else short
+    bounds, long = np.empty((flags.size, 2), np.int64), 0
+    count = find_segments(flags, bounds)
+    for k in range(count):
+        long += bounds[k, 1] - bounds[k, 0] > 1
+    return long if long > 0 else count
 
 
 @inline
@@ -151,14 +150,13 @@ def store_ramp(
     out: Segments,
 ) -> None:
     """Fit all segments of one ramp."""
-    longest, stop = 0, 0
-    while stop < flags.size:
-        start, stop = next_segment(flags, stop)
-        longest = max(longest, stop - start)
-    stop, number = 0, 0
-    while stop < flags.size and (longest > 1 or number == 0):
-        start, stop = next_segment(flags, stop)
-        if stop > start and (stop - start > 1 or longest == 1):
+    bounds, longest, number = np.empty((flags.size, 2), np.int64), 0, 0
+    count = find_segments(flags, bounds)
+    for k in range(count):
+        longest = max(longest, bounds[k, 1] - bounds[k, 0])
+    for k in range(count if longest > 1 else min(count, 1)):
+        start, stop = bounds[k]
+        if stop - start > 1 or longest == 1:
             store_segment(ramp, start, stop, row, times, (i, number, y, x), out)
             number += 1
 

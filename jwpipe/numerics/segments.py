@@ -74,27 +74,12 @@ def segment_slope(
     return slope
 
 
-@inline
-def next_segment(flags: np.ndarray, after: int) -> tuple[int, int]:
-    """The first segment that ends beyond group ``after``: (start, stop); (groups, groups) where there is none.
+@kernel
+def find_segments(flags: np.ndarray, bounds: np.ndarray) -> int:
+    """Put the (start, stop) of all segments into ``bounds``, with room for one a group; tell how many.
 
     A segment is a run of good groups; a group flagged as a jump only, and directly before, belongs to it.
     """
-    groups = flags.size
-    g = after
-    while g < groups and flags[g] & ~PERSISTENCE != 0:
-        g += 1
-    start = g
-    while g < groups and flags[g] & ~PERSISTENCE == 0:
-        g += 1
-    if start < groups and start > 0 and flags[start - 1] & ~PERSISTENCE == JUMP:
-        start -= 1
-    return start, g
-
-
-@kernel
-def find_segments(flags: np.ndarray, bounds: np.ndarray) -> int:
-    """Put the (start, stop) of all segments, as ``next_segment`` gives them, into ``bounds``; tell how many."""
     count, inside, before = 0, False, np.uint8(0)
     for g in range(flags.size):
         flag = flags[g] & ~PERSISTENCE

@@ -162,6 +162,7 @@ def distortion_model(detector: Detector) -> Any:
     from astropy.modeling.models import Mapping, Polynomial2D, Shift
 
     def polynomial(coefficients: tuple[float, ...]) -> Any:
+        """A polynomial of pixels, from coefficients in halves of the detector."""
         names = ("c0_0", "c1_0", "c0_1", "c2_0", "c1_1", "c0_2")
         powers = (0, 1, 1, 2, 2, 2)
         values = {n: c / _HALF**p for n, c, p in zip(names, coefficients, powers, strict=True)}

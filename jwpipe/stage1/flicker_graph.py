@@ -89,6 +89,7 @@ def differences(sci: da.Array, groupdq: da.Array) -> Frames:
     integrations, groups, *shape = sci.shape
 
     def cut(planes: Planes) -> da.Array:
+        """Differences of neighbouring groups."""
         i, n = planes
         counts = sci[i, n.start : n.stop + 1].rechunk({1: -1})
         flags = groupdq[i, n.start + 1 : n.stop + 1].rechunk(
@@ -293,6 +294,7 @@ def residuals(sci: da.Array, scale: da.Array) -> Frames:
     integrations, groups, *shape = sci.shape
 
     def cut(planes: Planes) -> da.Array:
+        """Planes less the scaled median image."""
         return _with_scale(_residual, sci[:, planes[1]], scale)[planes[0]]
 
     return Frames((integrations, groups), (shape[0], shape[1]), cut, (sci,))

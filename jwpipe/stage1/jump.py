@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from jwpipe.dq import Group, Pixel
+from jwpipe.dq import Group
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.clipped_ramps import detect_by_scatter
-from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.jump_flags import clear_flagged_planes, without_gain, without_void_jumps
 from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
 from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
@@ -33,10 +33,7 @@ from jwpipe.stage1.showers import (
 from jwpipe.stage1.void_groups import void_groups
 from jwpipe.step import Look, Params, Step, Survey
 
-JUMP = np.uint8(Group.JUMP_DET)
-UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
-NO_GAIN = np.uint32(Pixel.NO_GAIN_VALUE | Pixel.DO_NOT_USE)
 MINIMUM_GROUPS = 3
 
 
@@ -276,40 +273,6 @@ def _detect(
         detect_at_once(sci, groupdq, gain, readnoise, nframes, thresholds[2], flags, medians)
     else:
         detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags)
-
-
-@kernel
-def without_gain(pixeldq: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """The flags (y, x), with those of pixels whose gain is NaN or not positive."""
-    flags = np.empty_like(pixeldq)
-    for y in range(gain.shape[0]):
-        for x in range(gain.shape[1]):
-            flags[y, x] = pixeldq[y, x] | (np.uint32(0) if gain[y, x] > 0 else NO_GAIN)
-    return flags
-
-
-@kernel
-def without_void_jumps(groupdq: np.ndarray) -> np.ndarray:
-    """A copy without jump flags on groups that are not usable anyway."""
-    flags = np.empty_like(groupdq)
-    given, kept = groupdq.ravel(), flags.ravel()
-    for p in range(given.size):
-        kept[p] = given[p] & ~JUMP if given[p] & UNUSABLE else given[p]
-    return flags
-
-
-def clear_flagged_planes(flags: np.ndarray) -> None:
-    """Take the jumps back where all pixels of a group jump: the light changed, not the detector.
-
-    What is true of a frame is true of each of its strips, which are looked at one by one. The other way round it is
-    not: where a group is of no use but to a few pixels (the first ones of MIRI, but to bright pixels), all of these
-    may be struck in one strip. They keep their flags, since most pixels of a strip must jump.
-    """
-    for i, g in np.argwhere(whole_planes(*read_only(flags), JUMP | DO_NOT_USE)):
-        plane = flags[i, g]
-        jumped = plane == JUMP
-        if 2 * np.count_nonzero(jumped) >= plane.size:
-            plane[jumped] = 0
 
 
 def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:

@@ -79,6 +79,7 @@ def _exposure_times(exposures: Sequence[xr.Dataset]) -> dict[str, Any]:
     firsts = [header(exposures[own[0]]) for own in members(group_ids(exposures)).values()]
 
     def values(keyword: str) -> list[float]:
+        """A keyword of all exposures that have it, once for detectors that were read together."""
         return [float(h[keyword]) for h in firsts if h.get(keyword) is not None]
 
     times: dict[str, Any] = {name: sum(values(name)) for name in ("EFFEXPTM", "DURATION")}

@@ -136,6 +136,7 @@ def _chains(polygon: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     highest = [int(k) for k in order if polygon[k, 1] == top]
 
     def walk(start: int, stop: int, step: int) -> list[np.ndarray]:
+        """The chain of corners from one to another."""
         chain = [polygon[start]]
         while start != stop:
             start = (start + step) % count

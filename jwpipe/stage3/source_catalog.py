@@ -320,6 +320,7 @@ def _isophotal(sources: Sources, mosaic: xr.Dataset, vega: float) -> dict[str, A
     missing = np.full(len(found), np.nan)
 
     def column(name: str) -> Any:
+        """A column of the catalogue, NaN where it was not measured."""
         return found[name] if name in found.colnames else missing
 
     columns = _with_magnitudes("isophotal", flux, _plain(column("segment_flux_err")), vega)

@@ -192,6 +192,7 @@ def _mapped(piece: Piece | Line, names: tuple[str, ...]) -> Sampled | Exact:
     x0, y0, smooth = columns.start, rows.start, piece.smooth
 
     def transform(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The coordinates of pixels counted from the corner of the piece."""
         return smooth(x + x0, y + y0)
 
     try:

@@ -84,6 +84,7 @@ def _as_it_is(model: Model) -> Function:
     single = model.n_outputs == 1
 
     def function(*values: Any) -> Values:
+        """Evaluate the model itself; always a tuple."""
         found = model(*values)
         return (found,) if single else tuple(found)
 
@@ -135,6 +136,7 @@ def _plane_table(model: Tabular2D) -> Function:
     points = [np.asarray(each, dtype=float) for each in model.points]
 
     def function(first: Any, second: Any) -> Values:
+        """Interpolate in the table; on the grid of a row and a column axis by axis."""
         shapes = np.shape(first), np.shape(second)
         if not linear or len(shapes[0]) != 2 or (shapes[0][1], shapes[1][0]) != (1, 1):
             return (model.evaluate(first, second),)

@@ -154,6 +154,7 @@ def _post(slice_: MappingType[str, Any]) -> Model:
     """The way from a slice to the MSA, (x, y, wavelength) -> (x, y): polynomials that grow with the wavelength."""
 
     def polynomial(axis: str) -> Model:
+        """One axis on the MSA: a polynomial of the place, and its growth with the wavelength."""
         position = Mapping((0, 1), n_inputs=3)
         growth = (position | slice_[f"{axis}poly_distortion"]) * Mapping((2,))
         return (position | slice_[f"{axis}poly"]) + growth

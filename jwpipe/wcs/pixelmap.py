@@ -227,6 +227,7 @@ def between(source: WCS, target: WCS) -> Transform:
     """Compose pixels of ``source`` -> sky -> pixels of ``target``; bounding boxes are ignored."""
 
     def transform(x: np.ndarray, y: np.ndarray) -> tuple[Any, Any]:
+        """Pixels of the target that see what pixels of the source see."""
         sky = source(x, y, with_bounding_box=False)
         pixel: tuple[Any, Any] = target.invert(*sky, with_bounding_box=False)
         return pixel

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from jwpipe.dq import Group
 from jwpipe.numerics.planes import list_where
-from jwpipe.numerics.segments import find_segments, next_segment
+from jwpipe.numerics.segments import find_segments
 
 J, S, D, P = (
     int(bit) for bit in (Group.JUMP_DET, Group.SATURATED, Group.DO_NOT_USE, Group.PERSISTENCE)
@@ -41,14 +41,16 @@ def test_hand_worked(flags, expected):
 
 @given(flags=st.lists(st.sampled_from([0, 0, 0, J, S, D, P, J | S, J | P]), max_size=14))
 @settings(max_examples=200, deadline=None)
-def test_all_at_once_and_one_after_the_other(flags):
-    ramp = np.array(flags, np.uint8)
-    expected, stop = [], 0
-    while stop < ramp.size:
-        start, stop = next_segment(ramp, stop)
-        if stop > start:
-            expected.append([start, stop])
-    assert bounds_of(flags) == expected
+def test_each_good_group_is_in_one_segment_and_no_other_but_its_jump(flags):
+    good = [flag & ~P == 0 for flag in flags]
+    covered = [0] * len(flags)
+    for start, stop in bounds_of(flags):
+        begins = start if good[start] else start + 1
+        assert begins == start or flags[start] & ~P == J
+        assert all(good[begins:stop])
+        for k in range(begins, stop):
+            covered[k] += 1
+    assert covered == [int(each) for each in good]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
