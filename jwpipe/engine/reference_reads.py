@@ -40,8 +40,8 @@ from jwpipe.numerics.irs2 import (
 )
 from jwpipe.numerics.stripes import runs
 from jwpipe.refs import RefArray
-from jwpipe.stage1.irs2_noise import EDGE, Noise, Reads, shared_noise
-from jwpipe.stage1.irs2_repair import (
+from jwpipe.stage1.irs2.noise import EDGE, Noise, Reads, shared_noise
+from jwpipe.stage1.irs2.repair import (
     Repair,
     bad_pairs,
     listed_rows,

@@ -1,4 +1,7 @@
-"""Stage 1, ramps to count rates: the ordered lists of steps."""
+"""Stage 1, ramps to count rates: the ordered lists of steps.
+
+Each step has a file here; the folders hold what single steps are made of.
+"""
 
 from jwpipe.stage1.charge_migration import charge_migration
 from jwpipe.stage1.clean_flicker_noise import clean_flicker_noise

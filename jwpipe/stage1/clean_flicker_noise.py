@@ -21,11 +21,11 @@ from pydantic import Field, field_validator
 from jwpipe.exposure import Header
 from jwpipe.numerics.nsclean_series import Filter
 from jwpipe.refs import References
-from jwpipe.stage1.flicker_auto import AUTOMATIC
-from jwpipe.stage1.flicker_frame import OUTPUTS, Cleaning
-from jwpipe.stage1.flicker_work import Work, work_of
+from jwpipe.stage1.flicker.auto import AUTOMATIC
+from jwpipe.stage1.flicker.frame import OUTPUTS, Cleaning
+from jwpipe.stage1.flicker.regions import REGION_TYPES, region_references
+from jwpipe.stage1.flicker.work import Work, work_of
 from jwpipe.stage1.ramp_fit import ramp_fit
-from jwpipe.stage1.science_regions import REGION_TYPES, region_references
 from jwpipe.step import ExposureStep, Params
 
 IN_FREQUENCIES = ("NRS_MSASPEC", "NRS_IFU", "NRS_FIXEDSLIT", "NRS_BRIGHTOBJ")

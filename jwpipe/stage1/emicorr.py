@@ -18,8 +18,8 @@ from pydantic import Field
 from jwpipe.exposure import Header, header
 from jwpipe.io.waves_file import WAVES_PRODUCT, Waves
 from jwpipe.refs import References
-from jwpipe.stage1.emi_fit import Fit, Wave, rounds_of_fits, subtracted
-from jwpipe.stage1.emi_phase import (
+from jwpipe.stage1.emi.fit import Fit, Wave, rounds_of_fits, subtracted
+from jwpipe.stage1.emi.phase import (
     Search,
     bin_count,
     integrations_to_phase,
@@ -27,7 +27,7 @@ from jwpipe.stage1.emi_phase import (
     rounds_of_tables,
     subtracted_tables,
 )
-from jwpipe.stage1.emi_readout import FULL_ROWS, Readout
+from jwpipe.stage1.emi.readout import FULL_ROWS, Readout
 from jwpipe.step import Params, Step, Survey
 
 READ_PATTERNS = ("FAST", "FASTR1", "SLOW", "SLOWR1")

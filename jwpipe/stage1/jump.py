@@ -21,7 +21,7 @@ from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
-from jwpipe.stage1.showers import (
+from jwpipe.stage1.events.showers import (
     ShowerRules,
     look_for_showers,
     mark,
@@ -334,7 +334,7 @@ def _shower_rules(header: Header, params: JumpParams) -> ShowerRules | None:
 
 def _frames(header: Header, params: JumpParams) -> Look | None:
     """Look at whole frames for snowballs; for showers where there are none of those to be flagged before."""
-    from jwpipe.stage1.snowballs import flag_integration, mark_cores, snowball_rules
+    from jwpipe.stage1.events.snowballs import flag_integration, mark_cores, snowball_rules
 
     if params.expand_large_events:
         snowballs = snowball_rules(header, params)

@@ -29,9 +29,9 @@ from jwpipe.numerics.region_medians import (
     upper_tally,
 )
 from jwpipe.refs import RefArray, References
-from jwpipe.stage1.noise_mask import lazy_background_mask
+from jwpipe.stage1.flicker.mask import lazy_background_mask
+from jwpipe.stage1.flicker.regions import region_references, science_regions
 from jwpipe.stage1.ramp_fit import ramp_fit
-from jwpipe.stage1.science_regions import region_references, science_regions
 from jwpipe.step import ExposureStep, Params
 from jwpipe.wcs.modes import FAMILIES
 

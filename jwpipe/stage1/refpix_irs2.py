@@ -2,7 +2,7 @@
 
 The steps before work on the reads as they are, those after on frames of 2048 x 2048 pixels. What the reads of a group
 say about its noise is found group by group (`jwpipe.engine.interleaved`); here it is taken off the pixels. See
-`jwpipe.numerics.irs2` for the frame, `jwpipe.stage1.irs2_noise` for the method and `jwpipe.stage1.irs2_repair` for bad
+`jwpipe.numerics.irs2` for the frame, `jwpipe.stage1.irs2.noise` for the method and `jwpipe.stage1.irs2.repair` for bad
 reference pixels.
 
 Rows of pixels of the detector are never replaced, whatever the mask flags in them; jwst 3.0.0 overwrites a row of
@@ -24,8 +24,8 @@ from jwpipe.numerics.levels import clipped_means
 from jwpipe.refs import References, RefFile
 from jwpipe.refs.cache import CACHE
 from jwpipe.refs.content import ReferenceRefused, Stamp
-from jwpipe.stage1.irs2_noise import EDGE, hermitian
-from jwpipe.stage1.irs2_repair import odd_columns
+from jwpipe.stage1.irs2.noise import EDGE, hermitian
+from jwpipe.stage1.irs2.repair import odd_columns
 from jwpipe.stage1.refpix import RefpixParams
 from jwpipe.step import Step
 

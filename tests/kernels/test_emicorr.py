@@ -21,9 +21,9 @@ from jwpipe.numerics.emi_waves import (
     wave_pieces,
 )
 from jwpipe.refs import References
-from jwpipe.stage1 import emi_fit
-from jwpipe.stage1.emi_fit import Wave, _squares, best_phase, squares
-from jwpipe.stage1.emi_phase import (
+from jwpipe.stage1.emi import fit as emi_fit
+from jwpipe.stage1.emi.fit import Wave, _squares, best_phase, squares
+from jwpipe.stage1.emi.phase import (
     Search,
     best_shift,
     clipped_mean,
@@ -32,7 +32,7 @@ from jwpipe.stage1.emi_phase import (
     resampled,
     sorted_by_phase,
 )
-from jwpipe.stage1.emi_readout import Readout
+from jwpipe.stage1.emi.readout import Readout
 from jwpipe.stage1.emicorr import EmiCorrParams, emicorr, waves_of
 
 FREQUENCY = 218.52055

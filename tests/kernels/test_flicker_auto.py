@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jwpipe.stage1.flicker_auto import AUTOMATIC, Looks, chosen, decided, looks
-from jwpipe.stage1.flicker_frame import Cleaning
+from jwpipe.stage1.flicker.auto import AUTOMATIC, Looks, chosen, decided, looks
+from jwpipe.stage1.flicker.frame import Cleaning
 
 CLEAR = Looks(masked=0.02, offset=0.01, slope=1e-6, slope_ratio=1.0, scatter=0.001)
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jwpipe.numerics.medians import middle_of
-from jwpipe.stage1.flicker_frame import Cleaning, background_of, fitted, line_medians, restored
-from jwpipe.stage1.noise_background import EVERYTHING
+from jwpipe.stage1.flicker.background import EVERYTHING
+from jwpipe.stage1.flicker.frame import Cleaning, background_of, fitted, line_medians, restored
 
 ROWS = Cleaning()
 COLUMNS = Cleaning(axis=0)

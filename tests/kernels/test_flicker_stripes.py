@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jwpipe.stage1.flicker_frame import Cleaning, fitted
+from jwpipe.stage1.flicker.frame import Cleaning, fitted
 
 NO_LIMITS = Cleaning(clip=None)
 

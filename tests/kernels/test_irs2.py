@@ -23,7 +23,7 @@ from jwpipe.numerics.irs2 import (
     waves,
     without_line,
 )
-from jwpipe.stage1.irs2_noise import (
+from jwpipe.stage1.irs2.noise import (
     AROUND,
     EDGE_COLUMNS,
     Reads,
@@ -33,7 +33,7 @@ from jwpipe.stage1.irs2_noise import (
     passed,
     shared_noise,
 )
-from jwpipe.stage1.irs2_repair import (
+from jwpipe.stage1.irs2.repair import (
     Repair,
     bad_pairs,
     clipped_mean,

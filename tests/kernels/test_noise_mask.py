@@ -6,7 +6,7 @@ import pytest
 from astropy.io import fits
 
 from jwpipe.exposure import ExposureError
-from jwpipe.stage1.noise_mask import background_mask, lazy_background_mask, user_mask
+from jwpipe.stage1.flicker.mask import background_mask, lazy_background_mask, user_mask
 
 RNG = np.random.default_rng(4)
 

@@ -11,8 +11,14 @@ from jwpipe.engine.preparing import Planned, Prepared
 from jwpipe.numerics.ellipses import Ellipse
 from jwpipe.numerics.shower_signal import clipped_scatter, mean_step, medians_of_all, ring
 from jwpipe.refs import RefArray, References
+from jwpipe.stage1.events.showers import (
+    MARK,
+    flag_showers,
+    mark_raised,
+    settle_showers,
+    shower_rules,
+)
 from jwpipe.stage1.jump import JumpParams, jump
-from jwpipe.stage1.showers import MARK, flag_showers, mark_raised, settle_showers, shower_rules
 
 JUMP, SATURATED, DO_NOT_USE = int(Group.JUMP_DET), int(Group.SATURATED), int(Group.DO_NOT_USE)
 ROWS, COLUMNS, GROUPS = 96, 80, 14

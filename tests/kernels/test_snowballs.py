@@ -5,8 +5,8 @@ import pytest
 
 from jwpipe.exposure import Header
 from jwpipe.numerics.regions import find_regions
+from jwpipe.stage1.events.snowballs import Ellipse, SnowballRules, flag_large_events, snowball_rules
 from jwpipe.stage1.jump import JumpParams
-from jwpipe.stage1.snowballs import Ellipse, SnowballRules, flag_large_events, snowball_rules
 
 DO_NOT_USE, SATURATED, JUMP = 1, 2, 4
 RULES = SnowballRules(5, 1, 2.0, True, 2.5, 4, 25, 400, 20)

@@ -13,13 +13,14 @@ from jwpipe.exposure import ExposureError, Header
 from jwpipe.refs import References
 from jwpipe.runner import run
 from jwpipe.simulate import Instrument, Scene, Truth
-from jwpipe.stage1 import flicker_graph, flicker_work
 from jwpipe.stage1.clean_flicker_noise import (
     CleanFlickerNoiseParams,
     clean,
     clean_flicker_noise,
     extras,
 )
+from jwpipe.stage1.flicker import graph as flicker_graph
+from jwpipe.stage1.flicker import work as flicker_work
 
 NO_REFERENCES = References.from_files({})
 IMAGE = {

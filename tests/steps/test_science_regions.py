@@ -12,7 +12,7 @@ import xarray as xr
 
 from jwpipe.exposure import ExposureError, Header
 from jwpipe.refs import RefArray
-from jwpipe.stage1.science_regions import region_references, science_regions
+from jwpipe.stage1.flicker.regions import region_references, science_regions
 from jwpipe.wcs.soss_traces import near_traces, traces
 
 sys.path.append(str(Path(__file__).parent))

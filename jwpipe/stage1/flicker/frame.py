@@ -18,7 +18,7 @@ from jwpipe.numerics.medians import middle_of
 from jwpipe.numerics.nsclean import frame_model, waves
 from jwpipe.numerics.nsclean_series import Filter, series_model
 from jwpipe.numerics.views import read_only
-from jwpipe.stage1.noise_background import (
+from jwpipe.stage1.flicker.background import (
     EVERYTHING,
     Clip,
     Window,

@@ -19,7 +19,7 @@ import numpy as np
 
 from jwpipe.again import again
 from jwpipe.dq import Group
-from jwpipe.stage1.flicker_frame import Cleaning, background_of, fitted, restored
+from jwpipe.stage1.flicker.frame import Cleaning, background_of, fitted, restored
 
 UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.JUMP_DET)
 SAMPLE_BYTES = 5

@@ -15,9 +15,9 @@ from typing import Literal
 import numpy as np
 
 from jwpipe.numerics.clipping import SIGMA
-from jwpipe.stage1.flicker_frame import OUTPUTS, Cleaning, background_of, fitted, restored
-from jwpipe.stage1.noise_background import inside, modelled
-from jwpipe.stage1.noise_mask import without_signal
+from jwpipe.stage1.flicker.background import inside, modelled
+from jwpipe.stage1.flicker.frame import OUTPUTS, Cleaning, background_of, fitted, restored
+from jwpipe.stage1.flicker.mask import without_signal
 
 MIDDLE = (Fraction(3, 8), Fraction(5, 8))
 FIRST_OUTPUT = (Fraction(10, 12), Fraction(11, 12))

@@ -25,7 +25,7 @@ from jwpipe.numerics.emi_waves import (
 )
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.views import read_only
-from jwpipe.stage1.emi_readout import Readout
+from jwpipe.stage1.emi.readout import Readout
 from jwpipe.step import Round
 
 TRIALS = 500

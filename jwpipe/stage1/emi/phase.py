@@ -16,8 +16,8 @@ from jwpipe.numerics.emi_waves import OUTPUTS, period_clocks, phase_of, subtract
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import middle, sort_columns
 from jwpipe.numerics.views import read_only
-from jwpipe.stage1.emi_fit import Wave
-from jwpipe.stage1.emi_readout import Readout
+from jwpipe.stage1.emi.fit import Wave
+from jwpipe.stage1.emi.readout import Readout
 from jwpipe.step import Round
 
 MOST_BINS = 501

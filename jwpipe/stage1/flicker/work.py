@@ -16,9 +16,10 @@ from jwpipe.again import again
 from jwpipe.exposure import ExposureError, header
 from jwpipe.exptypes import is_time_series
 from jwpipe.refs import RefArray, References
-from jwpipe.stage1.flicker_auto import AUTOMATIC, chosen
-from jwpipe.stage1.flicker_frame import Cleaning
-from jwpipe.stage1.flicker_graph import (
+from jwpipe.stage1.flicker.auto import AUTOMATIC, chosen
+from jwpipe.stage1.flicker.background import filled_flat
+from jwpipe.stage1.flicker.frame import Cleaning
+from jwpipe.stage1.flicker.graph import (
     HELD,
     SAMPLE_BYTES,
     Job,
@@ -31,9 +32,8 @@ from jwpipe.stage1.flicker_graph import (
     residuals,
     scaled_medians,
 )
-from jwpipe.stage1.noise_background import filled_flat
-from jwpipe.stage1.noise_mask import as_frames, lazy_background_mask, user_mask
-from jwpipe.stage1.science_regions import lazy_frame, science_regions
+from jwpipe.stage1.flicker.mask import as_frames, lazy_background_mask, user_mask
+from jwpipe.stage1.flicker.regions import lazy_frame, science_regions
 
 if TYPE_CHECKING:
     from jwpipe.stage1.clean_flicker_noise import CleanFlickerNoiseParams

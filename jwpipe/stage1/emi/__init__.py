@@ -1,0 +1,1 @@
+"""Electromagnetic interference of MIRI: what emicorr fits and takes out."""

@@ -1,0 +1,1 @@
+"""Correlated read noise: what clean_flicker_noise and picture_frame estimate it from, and how."""
