@@ -26,7 +26,18 @@ from jwpipe.chunks import (
     within,
 )
 from jwpipe.engine.borders import levels_on
-from jwpipe.engine.state import State, bare, cut, extent, forget, gather, operand, variable_on
+from jwpipe.engine.state import (
+    MEDIAN,
+    RAMP,
+    State,
+    bare,
+    cut,
+    extent,
+    forget,
+    gather,
+    operand,
+    variable_on,
+)
 from jwpipe.numerics.memory import keep_freed_memory
 from jwpipe.refs import RefArray
 from jwpipe.step import Step, Survey
@@ -84,6 +95,8 @@ def run_step(
     """Call one kernel and put its results into ``state``; ``first`` is the first integration at hand."""
     operands = [operand(name, state) for name in bound.step.reads]
     results = bound.step.kernel(*operands, *references, *edges, **bound.keywords_from(first))
+    if not RAMP.isdisjoint(bound.step.writes):
+        state.pop(MEDIAN, None)
     for name, result in zip(bound.step.writes, results, strict=True):
         if result is not None:
             state[bare(name)] = result

@@ -16,6 +16,9 @@ from jwpipe.io.fitsrows import FitsRows
 State = dict[str, Any]
 WHOLE = slice(None)
 FLAGS = ("groupdq", "pixeldq")
+RAMP = frozenset({"sci", "groupdq"})
+MEDIAN = "median_step"
+"""What the jump step finds by the way and ramp_fit can use: not true any more once another step changed the ramp."""
 
 
 @dataclass(frozen=True)

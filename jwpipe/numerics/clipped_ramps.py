@@ -6,12 +6,32 @@ of two groups is compared with the same one of all other integrations (or with a
 
 import numpy as np
 
+from jwpipe.numerics.differences import JUMP, NOTHING, UNUSABLE
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import block_width, sort_columns
-from jwpipe.numerics.two_point import FINITE, JUMP, difference, difference_row
+from jwpipe.numerics.two_point import difference
 
 ROUNDS = 5
+FINITE = np.float32(np.finfo(np.float32).max)
 SCREEN_MARGIN = 1e-9
+
+
+@kernel
+def difference_row(
+    low: np.ndarray,
+    high: np.ndarray,
+    low_dq: np.ndarray,
+    high_dq: np.ndarray,
+    gain: np.ndarray,
+    row: np.ndarray,
+    usable: np.ndarray,
+) -> None:
+    """Differences of one row of two groups, +inf where there is none; count those there are."""
+    for x in range(row.size):
+        step = high[x] * gain[x] - low[x] * gain[x]
+        good = (((low_dq[x] | high_dq[x]) & UNUSABLE) == 0) & (abs(step) <= FINITE)
+        row[x] = step if good else NOTHING
+        usable[x] += np.int32(good)
 
 
 @kernel
@@ -95,7 +115,6 @@ def fill_set(
                 groupdq[i, k, y, start:stop],
                 groupdq[i, k + 1, y, start:stop],
                 gain[y, start:stop],
-                FINITE,
                 values[sample, : stop - start],
                 usable,
             )

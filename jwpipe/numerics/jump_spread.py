@@ -5,10 +5,11 @@ Neighbours receive charge by capacitive coupling; after a large jump the signal 
 
 import numpy as np
 
+from jwpipe.numerics.differences import JUMP, UNUSABLE
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.medians import median
 from jwpipe.numerics.planes import list_where
-from jwpipe.numerics.two_point import JUMP, UNUSABLE, difference, noise_variance
+from jwpipe.numerics.two_point import difference, noise_variance
 
 
 @kernel
@@ -78,13 +79,19 @@ def flag_neighbours(
     ratios: tuple[float, float],
     flags: np.ndarray,
 ) -> None:
-    """Add to ``flags`` the neighbours of ``detected`` jumps between ``ratios`` standard deviations."""
+    """Add to ``flags`` the neighbours of ``detected`` jumps between ``ratios`` standard deviations.
+
+    Medians (y, x) that are not known yet (NaN) are filled in.
+    """
     integrations, groups, rows, columns = sci.shape
+    scratch = np.empty(integrations * (groups - 1), np.float32)
     seen, places = np.empty(columns, np.uint8), np.empty(columns + 1, np.int32)
     for y in range(rows):
         flagged_row(detected, y, seen)
         for p in range(list_where(seen & JUMP, JUMP, places)):
             x = places[p]
+            if np.isnan(medians[y, x]):
+                medians[y, x] = pixel_median(sci, groupdq, gain, y, x, scratch)
             variance = noise_variance(readnoise[y, x], gain[y, x], nframes)
             sigma = np.sqrt(abs(medians[y, x]) + variance)
             for i in range(integrations):

@@ -2,7 +2,11 @@
 
 import numpy as np
 
+from jwpipe.dq import Group
 from jwpipe.numerics.jit import kernel
+from jwpipe.numerics.views import read_only
+
+DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
 
 
 @kernel
@@ -29,3 +33,10 @@ def list_where(marks: np.ndarray, wanted: bool, places: np.ndarray) -> int:
         places[found] = x
         found += marks[x] == wanted
     return found
+
+
+def usable_windows(groupdq: np.ndarray) -> np.ndarray:
+    """First group, and the one after the last, of each integration (i, 2) that some pixel can use."""
+    usable = ~whole_planes(*read_only(groupdq), DO_NOT_USE)
+    first, last = usable.argmax(axis=1), usable.shape[1] - usable[:, ::-1].argmax(axis=1)
+    return np.where(usable.any(axis=1), np.array([first, last]), 0).T.copy()

@@ -7,6 +7,7 @@ that the median of those left still lies in the same sorted column.
 import numpy as np
 
 from jwpipe.dq import Pixel
+from jwpipe.numerics.differences import beside, fill_steps, gather_ramps
 from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import middle, sort_columns
 from jwpipe.numerics.planes import list_where
@@ -26,7 +27,6 @@ from jwpipe.numerics.ramp_kinds import (
 from jwpipe.numerics.segments import CHARGELOSS, DO_NOT_USE, JUMP, PERSISTENCE, SATURATED
 
 PIXEL_DO_NOT_USE = np.uint32(Pixel.DO_NOT_USE)
-NOTHING = np.float32(np.inf)
 # Pixels of a row that are treated together, so that what is known of them stays in the innermost cache.
 SEGMENT = 512
 
@@ -68,24 +68,6 @@ def gather_flags(
 
 
 @kernel
-def step_row(
-    low: np.ndarray,
-    high: np.ndarray,
-    low_dq: np.ndarray,
-    high_dq: np.ndarray,
-    steps: np.ndarray,
-    count: np.ndarray,
-) -> None:
-    """Differences of two groups, +inf where they say nothing about the rate; count those that do."""
-    for x in range(steps.size):
-        step = high[x] - low[x]
-        good = (((low_dq[x] | high_dq[x]) & UNUSABLE) | (high_dq[x] & JUMP)) == 0
-        good &= step == step
-        steps[x] = step if good else NOTHING
-        count[x] += np.uint16(good)
-
-
-@kernel
 def sort_steps(
     sci: np.ndarray,
     groupdq: np.ndarray,
@@ -96,18 +78,18 @@ def sort_steps(
     count: np.ndarray,
 ) -> None:
     """Sorted differences of one integration (g, y, x) from column ``start`` on, and how many there are."""
-    stop = start + count.size
     count[:] = 0
-    for g in range(window[0], window[1] - 1):
-        step_row(
-            sci[g, y, start:stop],
-            sci[g + 1, y, start:stop],
-            groupdq[g, y, start:stop],
-            groupdq[g + 1, y, start:stop],
-            steps[g - window[0], : count.size],
-            count,
-        )
+    fill_steps(sci, groupdq, window, y, start, JUMP, steps, count)
     sort_columns(steps, window[1] - window[0] - 1, count.size)
+
+
+@kernel
+def add_known(medians: np.ndarray, group_time: float, clean: np.ndarray, total: np.ndarray) -> None:
+    """Add the known median rates of the clean ramps; those without (NaN) are not clean."""
+    per_second = 1.0 / group_time
+    for x in range(clean.size):
+        clean[x] &= medians[x] == medians[x]
+        total[x] += medians[x] * per_second if clean[x] else 0.0
 
 
 @kernel
@@ -164,7 +146,10 @@ def flagged_median(
 
 @kernel
 def sum_medians(ramps: Ramps, model: Model, y: int, row: Row) -> None:
-    """Sort out the ramps of a row and average the median rates of their integrations."""
+    """Sort out the ramps of a row and average the median rates of their integrations.
+
+    Where medians are known only the differences of the other pixels are sorted, those side by side.
+    """
     integrations, groups, _, columns = ramps.sci.shape
     # Fields are taken out of their tuples before any loop: each time costs more than a pixel.
     times = model.group_time, model.first_time, model.frame_time
@@ -175,26 +160,43 @@ def sum_medians(ramps: Ramps, model: Model, y: int, row: Row) -> None:
         row.rate,
         ramps.zeroframe,
     )
+    known = ramps.medians.size > 0
+    span = columns if known else min(SEGMENT, columns)
     good = np.empty(columns, np.uint16)
     unusable = np.empty(columns, np.uint16)
-    places = np.empty(SEGMENT + 1, np.int32)
-    steps = np.empty((max(groups - 1, 1), SEGMENT), np.float32)
-    counts = np.zeros(SEGMENT, np.uint16)
+    places = np.empty(span + 1, np.int32)
+    samples, values, bits = (
+        np.empty(groups * span, np.float32),
+        np.empty(groups * span * known, np.float32),
+        np.empty(groups * span * known, np.uint8),
+    )
+    counts = np.zeros(span, np.uint16)
     rates[:] = 0.0
     for i in range(integrations):
         sci, groupdq = ramps.sci[i], ramps.groupdq[i]
         window, seen, kinds = ramps.windows[i], row.seen[i], row.kinds[i]
+        length = window[1] - window[0] - 1
         gather_flags(groupdq, window, y, seen, row.clean[i], good, unusable)
-        for start in range(0, columns, SEGMENT):
-            stop = min(start + SEGMENT, columns)
+        for start in range(0, columns, span):
+            stop = min(start + span, columns)
             clean, count = row.clean[i, start:stop], counts[: stop - start]
-            if window[1] - window[0] > 1:
-                length = window[1] - window[0] - 1
+            steps = samples.reshape(groups, span)
+            if length > 0 and not known:
                 sort_steps(sci, groupdq, window, y, start, steps, count)
                 add_medians(steps, length, count, times[0], clean, rates[start:stop])
-            for k in range(list_where(clean, False, places)):
-                sample = places[k]
+            elif length > 0:
+                add_known(ramps.medians[y], times[0], clean, rates)
+            chosen = places[: list_where(clean, False, places)]
+            if length > 0 and known:
+                some, flags = beside(values, groups, chosen.size), beside(bits, groups, chosen.size)
+                gather_ramps(sci, y, chosen, some)
+                gather_ramps(groupdq, y, chosen, flags)
+                steps = samples[: some.size].reshape(groups, some.shape[2])
+                sort_steps(some, flags, window, 0, 0, steps, counts[: some.shape[2]])
+            for k in range(chosen.size):
+                sample = chosen[k]
                 x = start + sample
+                column = k if known else sample
                 # Lost charge is put back even where the pixel is not fitted.
                 if dq[x] & PIXEL_DO_NOT_USE and groups > 1 and seen[x] & CHARGELOSS == 0:
                     kinds[x] = USABLE
@@ -203,7 +205,7 @@ def sum_medians(ramps: Ramps, model: Model, y: int, row: Row) -> None:
                 kind = ramp_kind(groupdq, frame, suppress, rescue, good[x], unusable[x], y, x)
                 first, flag = float(sci[0, y, x]), groupdq[0, y, x]
                 rates[x] += flagged_median(
-                    kind, groups, first, flag, frame, times, steps, sample, count[sample]
+                    kind, groups, first, flag, frame, times, steps, column, count[column]
                 )
                 kinds[x] = kind
                 if kind == ZERO_FRAME and groups == 1:

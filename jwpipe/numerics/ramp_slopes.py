@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jwpipe.dq import Pixel
+from jwpipe.numerics.differences import gather_ramps
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.planes import list_where
 from jwpipe.numerics.ramp_kinds import (
@@ -220,15 +221,20 @@ def fit_flagged(ramps: Ramps, model: Model, i: int, y: int, row: Row, out: Fit) 
     clean, kinds = row.clean[i], row.kinds[i]
     ramp, flags = np.empty(sci.shape[0], np.float64), np.empty(sci.shape[0], np.uint8)
     bounds, places = np.empty((flags.size, 2), np.int64), np.empty(clean.size + 1, np.int32)
-    for k in range(list_where(clean, False, places)):
-        x = places[k]
+    chosen = places[: list_where(clean, False, places)]
+    some = np.empty((sci.shape[0], 1, chosen.size), np.float32)
+    some_dq = np.empty(some.shape, np.uint8)
+    gather_ramps(sci, y, chosen, some)
+    gather_ramps(groupdq, y, chosen, some_dq)
+    for k in range(chosen.size):
+        x = chosen[k]
         kind = kinds[x]
         if invalid[x] or kind in (UNFIT, SUPPRESSED):
             slope[x] = np.nan
             err[x] = var_poisson[x] = var_rnoise[x] = 0.0
             continue
         frame = float(first_frame(zeroframe, i, y, x))
-        load_ramp(sci, groupdq, kind, frame, y, x, ramp, flags)
+        load_ramp(some, some_dq, kind, frame, 0, k, ramp, flags)
         single = single_time(kind, group_time, first_time, frame_time)
         weighted, read, poisson, total = fit_segments(
             ramp,

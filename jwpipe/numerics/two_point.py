@@ -1,44 +1,30 @@
 """Two-point differences of ramps: find the groups that a cosmic ray lifted (Anderson & Gordon 2011, PASP 123, 1237).
 
 All differences of a pixel are compared with their median. Rows of pixels are screened together with sorting networks
-in single precision; only the few suspects are then judged one by one, in double precision.
+in single precision, in DN; only the few suspects are then judged one by one, in electrons and in double precision.
 
-Differences are in electrons. One that touches a saturated, unusable or NaN group is left out.
+A difference that touches a saturated, unusable or NaN group is left out.
 """
 
 import numpy as np
 
-from jwpipe.dq import Group
+from jwpipe.numerics.differences import (
+    JUMP,
+    NOTHING,
+    UNUSABLE,
+    beside,
+    fill_steps,
+    number_of_steps,
+)
 from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import block_width, middle, sort_columns
 from jwpipe.numerics.planes import list_where
 
-UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
-JUMP = np.uint8(Group.JUMP_DET)
-NOTHING = np.float32(np.inf)
-ANY_SIZE = np.float32(np.inf)
-FINITE = np.float32(np.finfo(np.float32).max)
+NO_FLAG = np.uint8(0)
 # The screen errs on the side of suspicion, by more than the rounding of single precision.
 SCREEN_MARGIN = 1 - 1e-4
-
-
-@kernel
-def difference_row(
-    low: np.ndarray,
-    high: np.ndarray,
-    low_dq: np.ndarray,
-    high_dq: np.ndarray,
-    gain: np.ndarray,
-    largest: np.float32,
-    row: np.ndarray,
-    usable: np.ndarray,
-) -> None:
-    """Differences of one row of two groups, +inf where there is none; count those there are."""
-    for x in range(row.size):
-        step = high[x] * gain[x] - low[x] * gain[x]
-        good = (((low_dq[x] | high_dq[x]) & UNUSABLE) == 0) & (abs(step) <= largest)
-        row[x] = step if good else NOTHING
-        usable[x] += np.int32(good)
+# What it may lose at most in differences of counts up to 2^17 DN, in DN.
+ROUNDING = np.float32(2**-5)
 
 
 @inline
@@ -59,32 +45,46 @@ def noise_variance(readnoise: np.float32, gain: np.float32, nframes: int) -> flo
 
 
 @kernel
-def fill_differences(
+def fill_all(
     sci: np.ndarray,
     groupdq: np.ndarray,
+    windows: np.ndarray,
+    y: int,
+    start: int,
+    steps: np.ndarray,
+    usable: np.ndarray,
+) -> None:
+    """All differences (DN) of pixels of row ``y`` from column ``start`` on, and how many each pixel has."""
+    usable[:] = 0
+    row = 0
+    for i in range(windows.shape[0]):
+        fill_steps(sci[i], groupdq[i], windows[i], y, start, NO_FLAG, steps[row:], usable)
+        row += max(windows[i, 1] - windows[i, 0] - 1, 0)
+
+
+@kernel
+def gather_all(
+    sci: np.ndarray,
+    groupdq: np.ndarray,
+    windows: np.ndarray,
     gain: np.ndarray,
     y: int,
     start: int,
-    width: int,
-    values: np.ndarray,
+    places: np.ndarray,
+    steps: np.ndarray,
     usable: np.ndarray,
 ) -> None:
-    """All differences of ``width`` pixels of row ``y``, one sample a row of ``values``."""
-    integrations, groups = sci.shape[:2]
-    stop = start + width
+    """All differences (electron) of the pixels ``start + places`` of row ``y``, and how many each has."""
     usable[:] = 0
-    for i in range(integrations):
-        for k in range(groups - 1):
-            difference_row(
-                sci[i, k, y, start:stop],
-                sci[i, k + 1, y, start:stop],
-                groupdq[i, k, y, start:stop],
-                groupdq[i, k + 1, y, start:stop],
-                gain[y, start:stop],
-                ANY_SIZE,
-                values[i * (groups - 1) + k, :width],
-                usable,
-            )
+    k = 0
+    for i in range(windows.shape[0]):
+        for g in range(windows[i, 0] + 1, windows[i, 1]):
+            for p in range(places.size):
+                step = difference(sci, groupdq, gain, i, g - 1, y, start + places[p])
+                good = step == step
+                steps[k, p] = step if good else NOTHING
+                usable[p] += np.int32(good)
+            k += 1
 
 
 @kernel
@@ -93,31 +93,42 @@ def screen(
     samples: int,
     low: int,
     high: int,
-    width: int,
     usable: np.ndarray,
+    gain: np.ndarray,
     noise: np.ndarray,
     threshold: float,
     suspect: np.ndarray,
 ) -> None:
-    """Suspect each pixel whose sorted samples stray from the mean of samples ``low`` and ``high``.
+    """Suspect each pixel whose sorted samples (DN) stray from the mean of samples ``low`` and ``high``.
 
     Pixels that lack samples are suspects too, since their median lies elsewhere.
     """
     limit = np.float32(threshold * threshold * SCREEN_MARGIN)
     half = np.float32(0.5)
-    for x in range(width):
+    for x in range(suspect.size):
         centre = half * (values[low, x] + values[high, x])
         above, below = values[samples - 1, x] - centre, centre - values[0, x]
-        far = above if above > below else below
-        calm = far * far <= limit * (abs(centre) + noise[x])
+        far = ((above if above > below else below) + ROUNDING) * gain[x]
+        calm = far * far <= limit * ((abs(centre) - ROUNDING) * gain[x] + noise[x])
         suspect[x] = (not calm) | (usable[x] != samples)
 
 
 @kernel
-def suspect_ties(values: np.ndarray, samples: int, width: int, suspect: np.ndarray) -> None:
+def suspect_ties(values: np.ndarray, samples: int, suspect: np.ndarray) -> None:
     """Suspect each pixel whose largest sample is not alone: all of them are then left out of its median."""
-    for x in range(width):
-        suspect[x] |= values[samples - 1, x] == values[samples - 2, x]
+    for x in range(suspect.size):
+        suspect[x] |= not values[samples - 1, x] - values[samples - 2, x] > ROUNDING
+
+
+@kernel
+def store_middles(
+    values: np.ndarray, samples: int, usable: np.ndarray, middles: np.ndarray
+) -> None:
+    """The median of the sorted samples of each pixel that lacks none, NaN of the others."""
+    low, high = (samples - 1) // 2, samples // 2
+    for x in range(middles.size):
+        centre = 0.5 * (np.float64(values[low, x]) + np.float64(values[high, x]))
+        middles[x] = centre if usable[x] == samples else np.nan
 
 
 @inline
@@ -166,27 +177,30 @@ def clip_largest(
 
 @inline
 def flag_sizes(
-    sci: np.ndarray,
-    groupdq: np.ndarray,
-    gain: np.ndarray,
-    y: int,
-    x: int,
+    steps: np.ndarray,
+    p: int,
+    windows: np.ndarray,
     low: np.float32,
     high: np.float32,
+    y: int,
+    x: int,
     flags: np.ndarray,
 ) -> None:
-    """Flag the groups of a pixel whose absolute difference is ``low`` at most or ``high`` at least."""
-    for i in range(sci.shape[0]):
-        for k in range(sci.shape[1] - 1):
-            size = abs(difference(sci, groupdq, gain, i, k, y, x))
-            if size <= low or size >= high:
-                flags[i, k + 1, y, x] |= JUMP
+    """Flag the groups of a pixel, column ``p`` of ``steps``, whose size is ``low`` at most or ``high`` at least."""
+    k = 0
+    for i in range(windows.shape[0]):
+        for g in range(windows[i, 0] + 1, windows[i, 1]):
+            size = abs(steps[k, p])
+            k += 1
+            if (size <= low or size >= high) and size < NOTHING:
+                flags[i, g, y, x] |= JUMP
 
 
 @inline
 def flag_strays(
     sci: np.ndarray,
     groupdq: np.ndarray,
+    windows: np.ndarray,
     gain: np.ndarray,
     y: int,
     x: int,
@@ -195,11 +209,11 @@ def flag_strays(
     flags: np.ndarray,
 ) -> None:
     """Flag the groups of a pixel whose finite difference lies more than ``reach`` from ``centre``."""
-    for i in range(sci.shape[0]):
-        for k in range(sci.shape[1] - 1):
-            step = difference(sci, groupdq, gain, i, k, y, x)
+    for i in range(windows.shape[0]):
+        for g in range(windows[i, 0] + 1, windows[i, 1]):
+            step = difference(sci, groupdq, gain, i, g - 1, y, x)
             if abs(step - centre) > reach and np.isfinite(step):
-                flags[i, k + 1, y, x] |= JUMP
+                flags[i, g, y, x] |= JUMP
 
 
 @kernel
@@ -213,81 +227,126 @@ def noise_row(readnoise: np.ndarray, gain: np.ndarray, nframes: int, noise: np.n
 def detect_at_once(
     sci: np.ndarray,
     groupdq: np.ndarray,
+    windows: np.ndarray,
     gain: np.ndarray,
     readnoise: np.ndarray,
     nframes: int,
     threshold: float,
     flags: np.ndarray,
     medians: np.ndarray,
+    middles: np.ndarray,
 ) -> None:
-    """Flag every group that strays from the median difference of its pixel; give the medians (y, x) of suspects."""
-    integrations, groups, rows, columns = sci.shape
-    samples = integrations * (groups - 1)
+    """Flag every group that strays from the median difference of its pixel.
+
+    ``windows`` (i, 2) hold the groups that some pixel can use. Gives the medians (y, x) of suspects in electrons and
+    of all pixels without flags in DN (``middles``).
+    """
+    rows, columns = sci.shape[2:]
+    samples = number_of_steps(windows)
+    if samples == 0:
+        return
     block = block_width(samples, columns)
     values = np.empty((samples, block), np.float32)
-    usable = np.empty(block, np.int32)
-    noise = np.empty(block, np.float32)
-    suspect = np.empty(block, np.bool_)
-    places = np.empty(block + 1, np.int32)
+    usable, noise = np.empty(block, np.int32), np.empty(block, np.float32)
+    suspect, places = np.empty(block, np.bool_), np.empty(block + 1, np.int32)
     low, high = (samples - 1) // 2, samples // 2
     for y in range(rows):
+        noises, gains = readnoise[y], gain[y]
         for start in range(0, columns, block):
             stop = min(start + block, columns)
             width = stop - start
-            fill_differences(sci, groupdq, gain, y, start, width, values, usable)
-            noise_row(readnoise[y, start:stop], gain[y, start:stop], nframes, noise)
+            fill_all(sci, groupdq, windows, y, start, values, usable[:width])
             sort_columns(values, samples, width)
-            screen(values, samples, low, high, width, usable, noise, threshold, suspect)
+            store_middles(values, samples, usable, middles[y, start:stop])
+            noise_row(noises[start:stop], gains[start:stop], nframes, noise)
+            screen(
+                values,
+                samples,
+                low,
+                high,
+                usable,
+                gains[start:stop],
+                noise,
+                threshold,
+                suspect[:width],
+            )
             for p in range(list_where(suspect[:width], True, places)):
-                x = places[p]
-                centre = middle(values, usable[x], x)
-                medians[y, start + x] = centre
-                variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
-                sigma = np.sqrt(abs(centre) + variance)
+                x = start + places[p]
+                centre = middle(values, usable[places[p]], places[p]) * gains[x]
+                medians[y, x] = centre
+                sigma = np.sqrt(abs(centre) + noise_variance(noises[x], gains[x], nframes))
                 if sigma > 0:
-                    reach = threshold * sigma
-                    flag_strays(sci, groupdq, gain, y, start + x, centre, reach, flags)
+                    flag_strays(sci, groupdq, windows, gain, y, x, centre, threshold * sigma, flags)
 
 
 @kernel
 def detect_one_by_one(
     sci: np.ndarray,
     groupdq: np.ndarray,
+    windows: np.ndarray,
     gain: np.ndarray,
     readnoise: np.ndarray,
     nframes: int,
     thresholds: tuple[float, float, float],
     flags: np.ndarray,
+    medians: np.ndarray,
 ) -> None:
-    """Flag outliers of the absolute differences, each changing the median of those left."""
-    integrations, groups, rows, columns = sci.shape
-    samples = integrations * (groups - 1)
+    """Flag outliers of the absolute differences, each changing the median of those left; else as ``detect_at_once``."""
+    rows, columns = sci.shape[2:]
+    samples = number_of_steps(windows)
+    if samples == 0:
+        return
     block = block_width(samples, columns)
-    sizes = np.empty((samples, block), np.float32)
-    usable = np.empty(block, np.int32)
-    noise = np.empty(block, np.float32)
-    suspect = np.empty(block, np.bool_)
-    places = np.empty(block + 1, np.int32)
+    values, scratch = np.empty((samples, block), np.float32), np.empty(samples * block, np.float32)
+    usable, noise = np.empty(block, np.int32), np.empty(block, np.float32)
+    suspect, places = np.empty(block, np.bool_), np.empty(block + 1, np.int32)
     left = samples - 1 if samples >= 4 or samples == 2 else samples
     low, high = (left - 1) // 2, left // 2
     threshold = thresholds[max(min(samples, 4) - 2, 0)]
     for y in range(rows):
+        noises, gains = readnoise[y], gain[y]
         for start in range(0, columns, block):
             stop = min(start + block, columns)
             width = stop - start
-            fill_differences(sci, groupdq, gain, y, start, width, sizes, usable)
-            noise_row(readnoise[y, start:stop], gain[y, start:stop], nframes, noise)
-            for k in range(samples):
-                row = sizes[k]
-                for x in range(width):
-                    row[x] = abs(row[x])
-            sort_columns(sizes, samples, width)
-            screen(sizes, samples, low, high, width, usable, noise, threshold, suspect)
+            fill_all(sci, groupdq, windows, y, start, values, usable[:width])
+            make_absolute(values, width)
+            sort_columns(values, samples, width)
+            noise_row(noises[start:stop], gains[start:stop], nframes, noise)
+            screen(
+                values,
+                samples,
+                low,
+                high,
+                usable,
+                gains[start:stop],
+                noise,
+                threshold,
+                suspect[:width],
+            )
             if samples >= 4:
-                suspect_ties(sizes, samples, width, suspect)
-            for p in range(list_where(suspect[:width], True, places)):
-                x = places[p]
-                variance = noise_variance(readnoise[y, start + x], gain[y, start + x], nframes)
-                least, most = clip_largest(sizes, usable[x], x, variance, thresholds)
+                suspect_ties(values, samples, suspect[:width])
+            chosen = places[: list_where(suspect[:width], True, places)]
+            steps = beside(scratch, samples, chosen.size)[:, 0]
+            sorted_steps = values.reshape(-1)[: steps.size].reshape(steps.shape)
+            gather_all(sci, groupdq, windows, gain, y, start, chosen, steps, usable)
+            sorted_steps[:] = steps
+            sort_columns(sorted_steps, samples, steps.shape[1])
+            for p in range(chosen.size):
+                medians[y, start + chosen[p]] = middle(sorted_steps, usable[p], p)
+            make_absolute(sorted_steps, steps.shape[1])
+            sort_columns(sorted_steps, samples, steps.shape[1])
+            for p in range(chosen.size):
+                x = start + chosen[p]
+                variance = noise_variance(noises[x], gains[x], nframes)
+                least, most = clip_largest(sorted_steps, usable[p], p, variance, thresholds)
                 if not (np.isnan(least) and np.isnan(most)):
-                    flag_sizes(sci, groupdq, gain, y, start + x, least, most, flags)
+                    flag_sizes(steps, p, windows, least, most, y, x, flags)
+
+
+@kernel
+def make_absolute(values: np.ndarray, width: int) -> None:
+    """The absolute values of the first ``width`` columns, in place."""
+    for k in range(values.shape[0]):
+        row = values[k]
+        for x in range(width):
+            row[x] = abs(row[x])

@@ -17,7 +17,7 @@ from jwpipe.exposure import ExposureError, Header
 from jwpipe.numerics.clipped_ramps import detect_by_scatter
 from jwpipe.numerics.jump_flags import clear_flagged_planes, without_gain, without_void_jumps
 from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
-from jwpipe.numerics.planes import whole_planes
+from jwpipe.numerics.planes import usable_windows, whole_planes
 from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
@@ -185,7 +185,7 @@ def find_jumps(
     neighbours: tuple[float, float] | None,
     after_dn: tuple[float, float],
     after_groups: tuple[int, int],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Flag jumps, their neighbours and what follows them.
 
     Parameters
@@ -210,18 +210,20 @@ def find_jumps(
     -------
     groupdq, pixeldq
         With JUMP_DET; with NO_GAIN_VALUE and DO_NOT_USE where the gain is NaN or not positive.
+    median_step
+        Median difference (y, x), DN, of each pixel that lacks none among the groups that any pixel at hand can use,
+        else NaN; ``None`` where the test does not tell, or there are several integrations.
     """
     sci, groupdq, gain, readnoise = read_only(sci, groupdq, gain, readnoise)
     new_pixeldq = without_gain(*read_only(pixeldq), gain)
     flags = without_void_jumps(groupdq)
     test = detection.test(groupdq, None if void is None else void[0])
     if test == "none":
-        return flags, new_pixeldq
-    medians = np.full(gain.shape, np.nan)
-    _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians)
+        return flags, new_pixeldq, None
+    medians, middles = np.full((2, *gain.shape), np.nan)
+    _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians, middles)
     if neighbours is not None:
         detected, flags = flags, flags.copy()
-        fill_medians(sci, groupdq, gain, detected, medians)
         flag_neighbours(
             sci, groupdq, gain, readnoise, detection.nframes, medians, detected, neighbours, flags
         )
@@ -229,7 +231,7 @@ def find_jumps(
         fill_medians(sci, groupdq, gain, flags, medians)
         rises = (after_dn[0] * median_gain, after_dn[1] * median_gain)
         flag_following(sci, groupdq, gain, medians, rises, after_groups, flags)
-    return flags, new_pixeldq
+    return flags, new_pixeldq, middles if test == "at once" and sci.shape[0] == 1 else None
 
 
 def find_events(
@@ -243,14 +245,14 @@ def find_events(
     *,
     showers: ShowerRules | None,
     **rules: Any,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Flag jumps (``find_jumps``), and mark where showers may be (``mark_raised``) if there are rules for them."""
     ramps = sci, groupdq, pixeldq, gain, readnoise
-    flags, new_pixeldq = find_jumps(*ramps, median_gain, void, **rules)
+    flags, new_pixeldq, medians = find_jumps(*ramps, median_gain, void, **rules)
     if showers is not None:
         known = None if void is None else void[0]
         flags = mark_raised(sci, flags, new_pixeldq, gain, readnoise, known, showers)
-    return flags, new_pixeldq
+    return flags, new_pixeldq, medians
 
 
 def _detect(
@@ -262,17 +264,21 @@ def _detect(
     readnoise: np.ndarray,
     flags: np.ndarray,
     medians: np.ndarray,
+    middles: np.ndarray,
 ) -> None:
-    """Run the test chosen; it writes into ``flags``, and what medians it found by the way into ``medians``."""
+    """Run the test chosen; it writes into ``flags``, and what medians it found by the way into the last two."""
     thresholds, nframes = detection.thresholds, detection.nframes
+    noise = gain, readnoise, nframes
     if test == "scatter":
         only_integrations = detection.only_integrations
         detect_by_scatter(sci, groupdq, gain, thresholds[2], only_integrations, flags)
         clear_flagged_planes(flags)
     elif test == "at once":
-        detect_at_once(sci, groupdq, gain, readnoise, nframes, thresholds[2], flags, medians)
+        ramps = sci, groupdq, usable_windows(groupdq)
+        detect_at_once(*ramps, *noise, thresholds[2], flags, medians, middles)
     else:
-        detect_one_by_one(sci, groupdq, gain, readnoise, nframes, thresholds, flags)
+        ramps = sci, groupdq, usable_windows(groupdq)
+        detect_one_by_one(*ramps, *noise, thresholds, flags, medians)
 
 
 def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:
@@ -356,7 +362,7 @@ jump = Step(
     "jump",
     find_events,
     reads=("sci", "groupdq", "pixeldq"),
-    writes=("groupdq", "pixeldq"),
+    writes=("groupdq", "pixeldq", "median_step?"),
     refs=("gain.sci", "readnoise.sci"),
     params=JumpParams,
     keywords=_keywords,

@@ -10,7 +10,7 @@ from pydantic import Field
 from jwpipe.dq import Group
 from jwpipe.exposure import Header
 from jwpipe.numerics.jit import kernel
-from jwpipe.numerics.planes import whole_planes
+from jwpipe.numerics.planes import usable_windows, whole_planes
 from jwpipe.numerics.ramp_covariance import Cadence, cadence, even_times
 from jwpipe.numerics.ramp_kinds import Model, Ramps
 from jwpipe.numerics.ramp_slopes import Fit, fit_rows
@@ -79,6 +79,7 @@ def fit_ramps(
     groups: tuple[int, int] | None = None,
     trim: bool = False,
     covariance: bool = False,
+    medians: np.ndarray | None = None,
 ) -> Result:
     """Fit the ramps of all integrations, and combine them.
 
@@ -111,6 +112,9 @@ def fit_ramps(
     covariance
         Combine differences with their full covariance instead (Brandt 2024, PASP 136, 045004), at the rate of all
         integrations together; slopes, errors and variances follow from it. Ramps of one group keep theirs.
+    medians
+        Median difference (y, x), DN, of the pixels without flags of an exposure of one integration, as the jump step
+        found it; NaN of others. What is not known is found here.
 
     Returns
     -------
@@ -122,6 +126,7 @@ def fit_ramps(
         (sci, groupdq, zeroframe),
         (gain, readnoise),
         void,
+        medians=medians,
         group_time=group_time,
         frame_time=frame_time,
         nframes=nframes,
@@ -162,6 +167,7 @@ def set_up(
     suppress_one_group: bool,
     groups: tuple[int, int] | None,
     trim: bool,
+    medians: np.ndarray | None = None,
 ) -> Setup:
     """The ramps to fit, of ``arrays`` sci, groupdq and zeroframe; the rest as for `fit_ramps`."""
     sci, groupdq, zeroframe = arrays
@@ -171,8 +177,8 @@ def set_up(
     flags = groupdq if groups is None else only_groups(groupdq, *groups)
     if trim:
         # Trimming forgets jumps; which ramps have one good group is settled before.
-        known = None if void is None else void[int(suppress)]
-        sci, flags = trimmed(sci, without_one_group_ramps(flags) if suppress else flags, known)
+        planes = None if void is None else void[int(suppress)]
+        sci, flags = trimmed(sci, without_one_group_ramps(flags) if suppress else flags, planes)
         suppress = False
     # The header's times are single precision to the JWST calibration pipeline.
     seconds, frame = float(np.float32(group_time)), float(np.float32(frame_time))
@@ -180,7 +186,8 @@ def set_up(
     model = Model(seconds, (nframes + 1) * frame / 2, frame, suppress, rescue, table, starts)
     noise = group_noise(*read_only(gain, readnoise), nframes)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
-    ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags)))
+    known = np.empty((0, 0)) if medians is None or groups is not None else medians
+    ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags), known))
     return Setup(ramps, model, noise)
 
 
@@ -196,12 +203,13 @@ def group_noise(gain: np.ndarray, readnoise: np.ndarray, nframes: int) -> np.nda
 
 def fit_exposure(*arrays: Any, times: Times = (), **rules: Any) -> Result:
     """Fit ramps by likelihood where there are ``times`` of reads, else by least squares; see `fit_ramps`."""
+    ramps, medians, planes = arrays[:5], arrays[5], arrays[6:]
     if not times:
-        return fit_ramps(*arrays, **rules)
-    sci, groupdq, *others = arrays[:7]
+        return fit_ramps(*ramps, *planes, medians=medians, **rules)
+    sci, groupdq, *others = ramps
     groups = rules["groups"]
     flags = groupdq if groups is None else only_groups(groupdq, *groups)
-    rate, ints = fit_likely(sci, flags, *others, times=times)
+    rate, ints = fit_likely(sci, flags, *others, *planes[:2], times=times)
     return (*rate[:5], *ints[:5])
 
 
@@ -234,13 +242,6 @@ def trimmed(
     if start > 0:
         flags[:, 0] &= ~JUMP
     return np.ascontiguousarray(sci[:, start:stop]), flags
-
-
-def usable_windows(groupdq: np.ndarray) -> np.ndarray:
-    """First group, and the one after the last, of each integration (i, 2) that some pixel can use."""
-    usable = ~whole_planes(*read_only(groupdq), DO_NOT_USE)
-    first, last = usable.argmax(axis=1), usable.shape[1] - usable[:, ::-1].argmax(axis=1)
-    return np.where(usable.any(axis=1), np.array([first, last]), 0).T.copy()
 
 
 def kernel_keywords(header: Header, params: RampFitParams) -> dict[str, Any]:
@@ -311,7 +312,7 @@ def _selected(params: RampFitParams, ngroups: int) -> tuple[int, int] | None:
 ramp_fit = Step(
     "ramp_fit",
     fit_exposure,
-    reads=("sci", "groupdq", "pixeldq", "zeroframe?", "avdrkcur?"),
+    reads=("sci", "groupdq", "pixeldq", "zeroframe?", "avdrkcur?", "median_step?"),
     writes=tuple(
         f"{product}.{name}"
         for product in ("rate", "rateints")

@@ -45,7 +45,7 @@ def frame(pixel, ny=5, nx=7):
 def test_one_hit_is_found_in_its_group():
     # Differences 10 10 10 500 10; the largest apart their median is 10, sigma = sqrt(10 + 25) = 5.9,
     # (500 - 10) / 5.9 = 83 > 4.
-    flags, _ = run(ramp(10, 10, 10, 500, 10))
+    flags, *_ = run(ramp(10, 10, 10, 500, 10))
     assert flags[0, :, 0, 0].tolist() == [0, 0, 0, 0, JUMP, 0]
 
 
@@ -56,7 +56,7 @@ def test_thresholds_by_number_of_differences(steps, sigmas):
     # Median 10 (of two differences the smaller), sigma = sqrt(10 + 25).
     limit = 10 + sigmas * np.sqrt(35)
     for last, found in ((limit - 0.01, 0), (limit + 0.01, JUMP)):
-        flags, _ = run(ramp(*(last if step is None else step for step in steps)))
+        flags, *_ = run(ramp(*(last if step is None else step for step in steps)))
         assert flags[0, -1, 0, 0] == found
 
 
@@ -64,13 +64,13 @@ def test_gain_and_frames_enter_the_noise():
     # Electrons: differences 20, sigma = sqrt(20 + (5 * 2)^2 / 4) = 6.708; limit 20 + 4 * 6.708 = 46.83 = 23.42 DN.
     detection = Detection(4, (6.0, 5.0, 4.0), 10, 100, True)
     for last, found in ((23.40, 0), (23.43, JUMP)):
-        flags, _ = run(ramp(10, 10, 10, 10, last), gain=2.0, detection=detection)
+        flags, *_ = run(ramp(10, 10, 10, 10, last), gain=2.0, detection=detection)
         assert flags[0, -1, 0, 0] == found
 
 
 def test_a_drop_counts_by_its_size():
     # |-500| = 500 is as far as a rise; |-10| = 10 is the median itself.
-    flags, _ = run(ramp(10, -10, 10, -500, 10))
+    flags, *_ = run(ramp(10, -10, 10, -500, 10))
     assert flags[0, :, 0, 0].tolist() == [0, 0, 0, 0, JUMP, 0]
 
 
@@ -78,7 +78,7 @@ def test_median_runs_over_all_integrations():
     # 40 is 5 sigma from the median 10 of four integrations, yet nothing special among two.
     steady = np.concatenate([ramp(10, 10, 10)] * 4)
     steady[3, 3:] += 30
-    flags, _ = run(steady)
+    flags, *_ = run(steady)
     assert flags[3, 3, 0, 0] == JUMP
     assert (flags != 0).sum() == 1
 
@@ -86,7 +86,7 @@ def test_median_runs_over_all_integrations():
 def test_all_at_once_from_ten_differences():
     # Two equal hits of 60 among ten: median 10, sigma 5.9. One by one both are left out together.
     steps = [10] * 8 + [60, 60]
-    flags, _ = run(ramp(*steps))
+    flags, *_ = run(ramp(*steps))
     assert flags[0, :, 0, 0].tolist() == [0] * 9 + [JUMP, JUMP]
     # A drop to -20 is 5 sigma below the median in the signed differences, but |-20| only 1.7 above it.
     below = ramp(*[10] * 9, -20)
@@ -98,14 +98,14 @@ def test_unusable_groups_take_no_part():
     groupdq = np.zeros((1, 7, 1, 1), np.uint8)
     groupdq[0, 3] = DO_NOT_USE
     groupdq[0, 6] = SATURATED
-    flags, _ = run(ramp(10, 10, 900, 10, 10, 9000), groupdq)
+    flags, *_ = run(ramp(10, 10, 900, 10, 10, 9000), groupdq)
     np.testing.assert_array_equal(flags, groupdq)
 
 
 def test_nan_takes_no_part():
     sci = ramp(10, 10, 10, 500, 10, 10, 10)
     sci[0, 2] = np.nan
-    flags, _ = run(sci)
+    flags, *_ = run(sci)
     assert flags[0, :, 0, 0].tolist() == [0, 0, 0, 0, JUMP, 0, 0, 0]
 
 
@@ -119,7 +119,7 @@ def test_neighbours_of_middling_jumps_only():
     sigma = np.sqrt(35)
     cross = [(1, 3), (2, 2), (2, 3), (2, 4), (3, 3)]
     for ratio, expected in ((9, [(2, 3)]), (11, cross), (999, cross), (1001, [(2, 3)])):
-        flags, _ = run(frame(ramp(10, 10, 10, 10 + ratio * sigma, 10)), neighbours=(10.0, 1000.0))
+        flags, *_ = run(frame(ramp(10, 10, 10, 10 + ratio * sigma, 10)), neighbours=(10.0, 1000.0))
         assert list(zip(*np.nonzero(flags[0, 4]), strict=True)) == expected
         assert not flags[0, [0, 1, 2, 3, 5]].any()
 
@@ -128,7 +128,7 @@ def test_unusable_neighbours_stay_as_they_are():
     sci = frame(ramp(10, 10, 10, 500, 10))
     groupdq = np.zeros(sci.shape, np.uint8)
     groupdq[0, 4, 1, 3], groupdq[0, 4, 3, 3] = SATURATED, DO_NOT_USE
-    flags, _ = run(sci, groupdq, neighbours=(10.0, 1000.0))
+    flags, *_ = run(sci, groupdq, neighbours=(10.0, 1000.0))
     assert flags[0, 4, 1, 3] == SATURATED
     assert flags[0, 4, 3, 3] == DO_NOT_USE
     assert flags[0, 4, 2, 2] == flags[0, 4, 2, 4] == JUMP
@@ -145,7 +145,7 @@ def test_groups_after_large_jumps():
 
 def test_pixels_without_gain():
     gain = np.array([[1.0, 0.0, -1.0, np.nan]])
-    flags, pixeldq = run(np.tile(ramp(10, 10, 500, 10), (1, 1, 1, 4)), gain=gain)
+    flags, pixeldq, *_ = run(np.tile(ramp(10, 10, 500, 10), (1, 1, 1, 4)), gain=gain)
     assert pixeldq[0].tolist() == [0, *[NO_GAIN | DO_NOT_USE] * 3]
     assert flags[0, 3, 0, 0] == JUMP
 
@@ -180,7 +180,7 @@ def test_scatter_among_integrations():
     sci[:, 1] = np.where(np.arange(120) % 2, 1.0, -1.0)[:, np.newaxis, np.newaxis]
     sci[:, 2] = 2 * sci[:, 1]
     sci[7, 2, 0, 0] += 50
-    flags, _ = run(sci)
+    flags, *_ = run(sci)
     assert np.argwhere(flags).tolist() == [[7, 2, 0, 0]]
 
 
@@ -197,7 +197,7 @@ def test_a_group_that_few_pixels_can_use_keeps_its_jumps():
     sci[7, 2] += 50
     groupdq = np.zeros(sci.shape, np.uint8)
     groupdq[:, 2, :, 1] = groupdq[:, 2, 1, 0] = DO_NOT_USE
-    flags, _ = run(sci, groupdq)
+    flags, *_ = run(sci, groupdq)
     assert flags[7, 2].tolist() == [[JUMP, DO_NOT_USE], [DO_NOT_USE, DO_NOT_USE]]
 
 
@@ -206,7 +206,7 @@ def test_the_first_and_the_last_difference():
     for place in (0, 4):
         steps = [10.0] * 5
         steps[place] = 500
-        flags, _ = run(ramp(*steps))
+        flags, *_ = run(ramp(*steps))
         assert np.flatnonzero(flags).tolist() == [place + 1]
 
 
@@ -215,7 +215,7 @@ def test_neighbours_at_the_edges_of_the_frame():
     for y, x, neighbours in ((0, 0, [(0, 1), (1, 0)]), (4, 6, [(3, 6), (4, 5)])):
         sci = np.tile(10.0 * np.arange(6).reshape(1, 6, 1, 1), (1, 1, 5, 7))
         sci[:, :, y, x] = hit[:, :, 0, 0]
-        flags, _ = run(sci, neighbours=(10.0, 1000.0))
+        flags, *_ = run(sci, neighbours=(10.0, 1000.0))
         assert sorted(zip(*np.nonzero(flags[0, 4]), strict=True)) == sorted([(y, x), *neighbours])
 
 
@@ -223,20 +223,20 @@ def test_neighbours_over_the_border_of_a_strip():
     # The hit lies in the first row beyond a strip of three rows, in its halo: its neighbour is flagged in the strip.
     sci = frame(ramp(10, 10, 10, 10 + 50 * np.sqrt(35), 10), ny=5)
     sci = np.roll(sci, 1, axis=2)
-    strip, _ = run(sci[:, :, :4], neighbours=(10.0, 1000.0))
+    strip, *_ = run(sci[:, :, :4], neighbours=(10.0, 1000.0))
     assert list(zip(*np.nonzero(strip[0, 4, :3]), strict=True)) == [(2, 3)]
 
 
 def test_orphan_groups():
     # Groups with unusable ones on both sides have no difference: nothing is told of them.
     groupdq = np.array([0, DO_NOT_USE, 0, DO_NOT_USE, 0, 0, 0, 0], np.uint8).reshape(1, 8, 1, 1)
-    flags, _ = run(ramp(10, 10, 9000, 10, 10, 10, 500), groupdq)
+    flags, *_ = run(ramp(10, 10, 9000, 10, 10, 10, 500), groupdq)
     assert np.flatnonzero(flags & JUMP).tolist() == [7]
 
 
 def test_all_saturated():
     groupdq = np.full((1, 6, 1, 1), SATURATED, np.uint8)
-    flags, _ = run(ramp(10, 10, 900, 10, 10), groupdq)
+    flags, *_ = run(ramp(10, 10, 900, 10, 10), groupdq)
     np.testing.assert_array_equal(flags, groupdq)
 
 
@@ -251,7 +251,7 @@ def test_hits_by_their_size():
         sci = np.cumsum(np.concatenate([np.zeros((1, 1, 60, 100)), steps], axis=1), axis=1)
         sci += rng.normal(0, 4.0, sci.shape)
         # Noise of a pair of frames, as the reference has it.
-        flags, _ = run(sci, readnoise=np.sqrt(2) * 4.0)
+        flags, *_ = run(sci, readnoise=np.sqrt(2) * 4.0)
         found[sigmas] = (flags[0, 6] & JUMP > 0).mean()
         # Beyond 4 sigma lie 6e-5 of normal differences; photons and the scatter of the median add to it.
         assert (flags[0, :5] & JUMP > 0).mean() < 1e-3
@@ -302,7 +302,7 @@ def plain_flags(steps, noise, thresholds, at_once):
 @pytest.mark.parametrize("shape", [(1, 3), (1, 4), (1, 6), (3, 5), (1, 12), (2, 14)])
 def test_against_a_plain_implementation(shape):
     sci, groupdq, gain, readnoise = cube(3, *shape, ny=12, nx=16)
-    flags, _ = run(sci, groupdq, gain, readnoise)
+    flags, *_ = run(sci, groupdq, gain, readnoise)
     gain, readnoise = gain.astype(np.float32), readnoise.astype(np.float32)
     counts = np.where(groupdq & (SATURATED | DO_NOT_USE), np.nan, sci * gain)
     steps = np.diff(counts.astype(np.float32), axis=1).astype(np.float64)
@@ -324,7 +324,7 @@ def test_strips_with_halo_give_the_whole_and_inputs_stay(shape):
         "after_dn": (50.0, 500.0),
         "after_groups": (1, 2),
     }
-    whole, _ = run(*arrays, **options)
+    whole, *_ = run(*arrays, **options)
     for array, copy in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, copy)
     halo = jump.halo(JumpParams())
@@ -333,7 +333,7 @@ def test_strips_with_halo_give_the_whole_and_inputs_stay(shape):
         stop = min(start + 7, 24)
         low, high = max(start - halo, 0), min(stop + halo, 24)
         part = [np.ascontiguousarray(array[..., low:high, :]) for array in arrays]
-        strip, _ = run(*part, **options)
+        strip, *_ = run(*part, **options)
         np.testing.assert_array_equal(
             strip[:, :, start - low : stop - low], whole[:, :, start:stop]
         )

@@ -34,7 +34,7 @@ def flags(struck):
     sci = struck[0]
     planes = np.full(sci.shape[2:], GAIN, np.float32), np.full(sci.shape[2:], READNOISE, np.float32)
     detection = Detection(1, (6.0, 5.0, 4.0), 10, 100, True)
-    found, _ = find_jumps(
+    found, *_ = find_jumps(
         sci,
         np.zeros(sci.shape, np.uint8),
         np.zeros(sci.shape[2:], np.uint32),
