@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,8 @@ def run_jwpipe(
     workers: int | None = None,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Cost]:
-    """The costs of each unit of one run of jwpipe."""
+    """The costs of each unit of one run of jwpipe, into an empty folder."""
+    shutil.rmtree(output, ignore_errors=True)
     task = {
         "pipeline": pipeline,
         "inputs": [str(path) for path in inputs],
@@ -65,7 +67,8 @@ def run_peer(
     overrides: Mapping[str, Path],
     steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Cost]:
-    """The costs of each of the peer's runs, one after the other in one process."""
+    """The costs of each of the peer's runs, one after the other in one process, into an empty folder."""
+    shutil.rmtree(output, ignore_errors=True)
     tasks = [
         {
             "pipeline": pipeline,

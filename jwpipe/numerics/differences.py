@@ -79,12 +79,3 @@ def gather_ramps(array: np.ndarray, y: int, places: np.ndarray, found: np.ndarra
     for g in range(array.shape[0]):
         for p in range(places.size):
             found[g, 0, p] = array[g, y, places[p]]
-
-
-@kernel
-def number_of_steps(windows: np.ndarray) -> int:
-    """Differences within the windows of all integrations (i, 2)."""
-    total = 0
-    for i in range(windows.shape[0]):
-        total += max(windows[i, 1] - windows[i, 0] - 1, 0)
-    return total

@@ -24,8 +24,8 @@ class Ramps(NamedTuple):
     """The ramps to fit.
 
     ``zeroframe`` is empty where there is none; ``windows`` (i, 2) hold the first group of each integration and the
-    one after the last that is not unusable throughout; ``medians`` (y, x), empty where they are not known, are the
-    median differences of the one integration, in DN, of ramps without flags.
+    one after the last that is not unusable throughout; ``medians`` (i, y, x), empty where they are not known, are
+    the median differences, in DN, of ramps without flags.
     """
 
     sci: np.ndarray

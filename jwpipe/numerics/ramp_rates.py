@@ -185,7 +185,7 @@ def sum_medians(ramps: Ramps, model: Model, y: int, row: Row) -> None:
                 sort_steps(sci, groupdq, window, y, start, steps, count)
                 add_medians(steps, length, count, times[0], clean, rates[start:stop])
             elif length > 0:
-                add_known(ramps.medians[y], times[0], clean, rates)
+                add_known(ramps.medians[i, y], times[0], clean, rates)
             chosen = places[: list_where(clean, False, places)]
             if length > 0 and known:
                 some, flags = beside(values, groups, chosen.size), beside(bits, groups, chosen.size)

@@ -1,30 +1,30 @@
 """Two-point differences of ramps: find the groups that a cosmic ray lifted (Anderson & Gordon 2011, PASP 123, 1237).
 
-All differences of a pixel are compared with their median. Rows of pixels are screened together with sorting networks
-in single precision, in DN; only the few suspects are then judged one by one, in electrons and in double precision.
+All differences of a pixel are compared with their median. Rows of pixels are screened together (``screening.py``); only
+the few suspects are then judged one by one, in electrons and in double precision.
 
 A difference that touches a saturated, unusable or NaN group is left out.
 """
 
 import numpy as np
 
-from jwpipe.numerics.differences import (
-    JUMP,
-    NOTHING,
-    UNUSABLE,
-    beside,
-    fill_steps,
-    number_of_steps,
-)
+from jwpipe.numerics.differences import JUMP, NOTHING, UNUSABLE, beside
 from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import block_width, middle, sort_columns
 from jwpipe.numerics.planes import list_where
+from jwpipe.numerics.screening import (
+    FACTS,
+    allow_for_rounding,
+    fill_sorted,
+    from_bracket,
+    from_sorted,
+    screen_at_once,
+    screen_one_by_one,
+)
 
-NO_FLAG = np.uint8(0)
-# The screen errs on the side of suspicion, by more than the rounding of single precision.
-SCREEN_MARGIN = 1 - 1e-4
-# What it may lose at most in differences of counts up to 2^17 DN, in DN.
-ROUNDING = np.float32(2**-5)
+# From so many differences on, in integrations of some each, the median of several integrations is bracketed; it takes
+# longer to sort them all.
+MANY, SOME = 32, 4
 
 
 @inline
@@ -45,21 +45,10 @@ def noise_variance(readnoise: np.float32, gain: np.float32, nframes: int) -> flo
 
 
 @kernel
-def fill_all(
-    sci: np.ndarray,
-    groupdq: np.ndarray,
-    windows: np.ndarray,
-    y: int,
-    start: int,
-    steps: np.ndarray,
-    usable: np.ndarray,
-) -> None:
-    """All differences (DN) of pixels of row ``y`` from column ``start`` on, and how many each pixel has."""
-    usable[:] = 0
-    row = 0
-    for i in range(windows.shape[0]):
-        fill_steps(sci[i], groupdq[i], windows[i], y, start, NO_FLAG, steps[row:], usable)
-        row += max(windows[i, 1] - windows[i, 0] - 1, 0)
+def noise_row(readnoise: np.ndarray, gain: np.ndarray, nframes: int, noise: np.ndarray) -> None:
+    """``noise_variance`` of a row, in single precision."""
+    for x in range(readnoise.size):
+        noise[x] = noise_variance(readnoise[x], gain[x], nframes)
 
 
 @kernel
@@ -88,47 +77,12 @@ def gather_all(
 
 
 @kernel
-def screen(
-    values: np.ndarray,
-    samples: int,
-    low: int,
-    high: int,
-    usable: np.ndarray,
-    gain: np.ndarray,
-    noise: np.ndarray,
-    threshold: float,
-    suspect: np.ndarray,
-) -> None:
-    """Suspect each pixel whose sorted samples (DN) stray from the mean of samples ``low`` and ``high``.
-
-    Pixels that lack samples are suspects too, since their median lies elsewhere.
-    """
-    limit = np.float32(threshold * threshold * SCREEN_MARGIN)
-    half = np.float32(0.5)
-    for x in range(suspect.size):
-        centre = half * (values[low, x] + values[high, x])
-        above, below = values[samples - 1, x] - centre, centre - values[0, x]
-        far = ((above if above > below else below) + ROUNDING) * gain[x]
-        calm = far * far <= limit * ((abs(centre) - ROUNDING) * gain[x] + noise[x])
-        suspect[x] = (not calm) | (usable[x] != samples)
-
-
-@kernel
-def suspect_ties(values: np.ndarray, samples: int, suspect: np.ndarray) -> None:
-    """Suspect each pixel whose largest sample is not alone: all of them are then left out of its median."""
-    for x in range(suspect.size):
-        suspect[x] |= not values[samples - 1, x] - values[samples - 2, x] > ROUNDING
-
-
-@kernel
-def store_middles(
-    values: np.ndarray, samples: int, usable: np.ndarray, middles: np.ndarray
-) -> None:
-    """The median of the sorted samples of each pixel that lacks none, NaN of the others."""
-    low, high = (samples - 1) // 2, samples // 2
-    for x in range(middles.size):
-        centre = 0.5 * (np.float64(values[low, x]) + np.float64(values[high, x]))
-        middles[x] = centre if usable[x] == samples else np.nan
+def make_absolute(values: np.ndarray, width: int) -> None:
+    """The absolute values of the first ``width`` columns, in place."""
+    for k in range(values.shape[0]):
+        row = values[k]
+        for x in range(width):
+            row[x] = abs(row[x])
 
 
 @inline
@@ -217,14 +171,7 @@ def flag_strays(
 
 
 @kernel
-def noise_row(readnoise: np.ndarray, gain: np.ndarray, nframes: int, noise: np.ndarray) -> None:
-    """``noise_variance`` of a row, in single precision."""
-    for x in range(readnoise.size):
-        noise[x] = noise_variance(readnoise[x], gain[x], nframes)
-
-
-@kernel
-def detect_at_once(
+def judge_at_once(
     sci: np.ndarray,
     groupdq: np.ndarray,
     windows: np.ndarray,
@@ -232,55 +179,47 @@ def detect_at_once(
     readnoise: np.ndarray,
     nframes: int,
     threshold: float,
-    flags: np.ndarray,
+    y: int,
+    start: int,
+    chosen: np.ndarray,
     medians: np.ndarray,
-    middles: np.ndarray,
+    flags: np.ndarray,
 ) -> None:
-    """Flag every group that strays from the median difference of its pixel.
-
-    ``windows`` (i, 2) hold the groups that some pixel can use. Gives the medians (y, x) of suspects in electrons and
-    of all pixels without flags in DN (``middles``).
-    """
-    rows, columns = sci.shape[2:]
-    samples = number_of_steps(windows)
-    if samples == 0:
-        return
-    block = block_width(samples, columns)
-    values = np.empty((samples, block), np.float32)
-    usable, noise = np.empty(block, np.int32), np.empty(block, np.float32)
-    suspect, places = np.empty(block, np.bool_), np.empty(block + 1, np.int32)
-    low, high = (samples - 1) // 2, samples // 2
-    for y in range(rows):
-        noises, gains = readnoise[y], gain[y]
-        for start in range(0, columns, block):
-            stop = min(start + block, columns)
-            width = stop - start
-            fill_all(sci, groupdq, windows, y, start, values, usable[:width])
-            sort_columns(values, samples, width)
-            store_middles(values, samples, usable, middles[y, start:stop])
-            noise_row(noises[start:stop], gains[start:stop], nframes, noise)
-            screen(
-                values,
-                samples,
-                low,
-                high,
-                usable,
-                gains[start:stop],
-                noise,
-                threshold,
-                suspect[:width],
-            )
-            for p in range(list_where(suspect[:width], True, places)):
-                x = start + places[p]
-                centre = middle(values, usable[places[p]], places[p]) * gains[x]
-                medians[y, x] = centre
-                sigma = np.sqrt(abs(centre) + noise_variance(noises[x], gains[x], nframes))
-                if sigma > 0:
-                    flag_strays(sci, groupdq, windows, gain, y, x, centre, threshold * sigma, flags)
+    """Flag all groups of the pixels ``start + chosen`` that stray from the ``medians`` of their row (electron)."""
+    for p in range(chosen.size):
+        x = start + chosen[p]
+        centre = medians[x]
+        sigma = np.sqrt(abs(centre) + noise_variance(readnoise[y, x], gain[y, x], nframes))
+        if sigma > 0:
+            flag_strays(sci, groupdq, windows, gain, y, x, centre, threshold * sigma, flags)
 
 
 @kernel
-def detect_one_by_one(
+def judge_one_by_one(
+    steps: np.ndarray,
+    sizes: np.ndarray,
+    usable: np.ndarray,
+    windows: np.ndarray,
+    gain: np.ndarray,
+    readnoise: np.ndarray,
+    nframes: int,
+    thresholds: tuple[float, float, float],
+    y: int,
+    start: int,
+    chosen: np.ndarray,
+    flags: np.ndarray,
+) -> None:
+    """Take out the largest of the ``sizes``, sorted absolute ``steps``, of each of the pixels ``start + chosen``."""
+    for p in range(chosen.size):
+        x = start + chosen[p]
+        variance = noise_variance(readnoise[y, x], gain[y, x], nframes)
+        least, most = clip_largest(sizes, usable[p], p, variance, thresholds)
+        if not (np.isnan(least) and np.isnan(most)):
+            flag_sizes(steps, p, windows, least, most, y, x, flags)
+
+
+@kernel
+def detect(
     sci: np.ndarray,
     groupdq: np.ndarray,
     windows: np.ndarray,
@@ -288,65 +227,69 @@ def detect_one_by_one(
     readnoise: np.ndarray,
     nframes: int,
     thresholds: tuple[float, float, float],
+    at_once: bool,
     flags: np.ndarray,
     medians: np.ndarray,
+    middles: np.ndarray,
 ) -> None:
-    """Flag outliers of the absolute differences, each changing the median of those left; else as ``detect_at_once``."""
+    """Flag the groups whose difference strays from the median of their pixel.
+
+    ``at_once``: all those beyond the last of ``thresholds``. Else outliers of the absolute differences are taken out
+    one by one, each changing the median of those left; ``thresholds`` are those for two, three and more of them.
+    ``windows`` (i, 2) hold the groups that some pixel can use. Gives the ``medians`` (y, x) of suspects, in electrons,
+    and the ``middles`` (i, y, x): medians of integrations, in DN, where no difference is missing.
+    """
     rows, columns = sci.shape[2:]
-    samples = number_of_steps(windows)
+    lengths = np.maximum(windows[:, 1] - windows[:, 0] - 1, 0)
+    samples, several = lengths.sum(), lengths.size > 1
     if samples == 0:
         return
     block = block_width(samples, columns)
     values, scratch = np.empty((samples, block), np.float32), np.empty(samples * block, np.float32)
     usable, noise = np.empty(block, np.int32), np.empty(block, np.float32)
-    suspect, places = np.empty(block, np.bool_), np.empty(block + 1, np.int32)
-    left = samples - 1 if samples >= 4 or samples == 2 else samples
-    low, high = (left - 1) // 2, left // 2
-    threshold = thresholds[max(min(samples, 4) - 2, 0)]
+    counts = np.empty(block, np.float32)
+    facts, places = np.empty((FACTS, block), np.float32), np.empty(block + 1, np.int32)
+    complete, suspect = np.empty(block, np.bool_), np.empty(block, np.bool_)
+    bracketed = several and samples >= MANY and lengths.min() >= SOME
+    left = samples if at_once or samples in (1, 3) else samples - 1
+    threshold = thresholds[2] if at_once else thresholds[max(min(samples, 4) - 2, 0)]
     for y in range(rows):
-        noises, gains = readnoise[y], gain[y]
         for start in range(0, columns, block):
             stop = min(start + block, columns)
-            width = stop - start
-            fill_all(sci, groupdq, windows, y, start, values, usable[:width])
-            make_absolute(values, width)
-            sort_columns(values, samples, width)
-            noise_row(noises[start:stop], gains[start:stop], nframes, noise)
-            screen(
-                values,
-                samples,
-                low,
-                high,
-                usable,
-                gains[start:stop],
-                noise,
-                threshold,
-                suspect[:width],
-            )
-            if samples >= 4:
-                suspect_ties(values, samples, suspect[:width])
-            chosen = places[: list_where(suspect[:width], True, places)]
-            steps = beside(scratch, samples, chosen.size)[:, 0]
-            sorted_steps = values.reshape(-1)[: steps.size].reshape(steps.shape)
-            gather_all(sci, groupdq, windows, gain, y, start, chosen, steps, usable)
-            sorted_steps[:] = steps
-            sort_columns(sorted_steps, samples, steps.shape[1])
-            for p in range(chosen.size):
-                medians[y, start + chosen[p]] = middle(sorted_steps, usable[p], p)
-            make_absolute(sorted_steps, steps.shape[1])
-            sort_columns(sorted_steps, samples, steps.shape[1])
-            for p in range(chosen.size):
-                x = start + chosen[p]
-                variance = noise_variance(noises[x], gains[x], nframes)
-                least, most = clip_largest(sorted_steps, usable[p], p, variance, thresholds)
-                if not (np.isnan(least) and np.isnan(most)):
-                    flag_sizes(steps, p, windows, least, most, y, x, flags)
-
-
-@kernel
-def make_absolute(values: np.ndarray, width: int) -> None:
-    """The absolute values of the first ``width`` columns, in place."""
-    for k in range(values.shape[0]):
-        row = values[k]
-        for x in range(width):
-            row[x] = abs(row[x])
+            gains, width = gain[y, start:stop], stop - start
+            whole, doubt = complete[:width], suspect[:width]
+            fill_sorted(sci, groupdq, windows, y, start, values, usable, whole, middles, counts)
+            if bracketed:
+                from_bracket(values, windows, samples, left, facts)
+            else:
+                if several:
+                    sort_columns(values, samples, width)
+                from_sorted(values, samples, left, facts)
+            allow_for_rounding(facts, counts, lengths.max())
+            noise_row(readnoise[y, start:stop], gains, nframes, noise)
+            if at_once:
+                screen_at_once(facts, gains, noise, threshold, whole, doubt)
+            else:
+                screen_one_by_one(facts, gains, noise, threshold, samples > 3, whole, doubt)
+            chosen = places[: list_where(doubt, True, places)]
+            if at_once and not bracketed:
+                for p in range(chosen.size):
+                    x = chosen[p]
+                    medians[y, start + x] = middle(values, usable[x], x) * gains[x]
+            else:
+                steps = beside(scratch, samples, chosen.size)[:, 0]
+                ordered = values.reshape(-1)[: steps.size].reshape(steps.shape)
+                gather_all(sci, groupdq, windows, gain, y, start, chosen, steps, usable)
+                ordered[:] = steps
+                sort_columns(ordered, samples, steps.shape[1])
+                for p in range(chosen.size):
+                    medians[y, start + chosen[p]] = middle(ordered, usable[p], p)
+            noises = gain, readnoise, nframes
+            if at_once:
+                ramps = sci, groupdq, windows
+                judge_at_once(*ramps, *noises, threshold, y, start, chosen, medians[y], flags)
+            else:
+                make_absolute(ordered, steps.shape[1])
+                sort_columns(ordered, samples, steps.shape[1])
+                found = steps, ordered, usable
+                judge_one_by_one(*found, windows, *noises, thresholds, y, start, chosen, flags)

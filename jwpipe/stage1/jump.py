@@ -18,7 +18,7 @@ from jwpipe.numerics.clipped_ramps import detect_by_scatter
 from jwpipe.numerics.jump_flags import clear_flagged_planes, without_gain, without_void_jumps
 from jwpipe.numerics.jump_spread import fill_medians, flag_following, flag_neighbours
 from jwpipe.numerics.planes import usable_windows, whole_planes
-from jwpipe.numerics.two_point import detect_at_once, detect_one_by_one
+from jwpipe.numerics.two_point import detect
 from jwpipe.numerics.views import read_only
 from jwpipe.refs import RefArray, References
 from jwpipe.stage1.events.showers import (
@@ -211,8 +211,8 @@ def find_jumps(
     groupdq, pixeldq
         With JUMP_DET; with NO_GAIN_VALUE and DO_NOT_USE where the gain is NaN or not positive.
     median_step
-        Median difference (y, x), DN, of each pixel that lacks none among the groups that any pixel at hand can use,
-        else NaN; ``None`` where the test does not tell, or there are several integrations.
+        Median difference (i, y, x), DN, of each ramp that lacks none among the groups that any pixel at hand can use,
+        else NaN; ``None`` where the test does not tell.
     """
     sci, groupdq, gain, readnoise = read_only(sci, groupdq, gain, readnoise)
     new_pixeldq = without_gain(*read_only(pixeldq), gain)
@@ -220,7 +220,8 @@ def find_jumps(
     test = detection.test(groupdq, None if void is None else void[0])
     if test == "none":
         return flags, new_pixeldq, None
-    medians, middles = np.full((2, *gain.shape), np.nan)
+    medians = np.full(gain.shape, np.nan)
+    middles = np.full((sci.shape[0], *gain.shape), np.nan, np.float32)
     _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians, middles)
     if neighbours is not None:
         detected, flags = flags, flags.copy()
@@ -231,7 +232,7 @@ def find_jumps(
         fill_medians(sci, groupdq, gain, flags, medians)
         rises = (after_dn[0] * median_gain, after_dn[1] * median_gain)
         flag_following(sci, groupdq, gain, medians, rises, after_groups, flags)
-    return flags, new_pixeldq, middles if test == "at once" and sci.shape[0] == 1 else None
+    return flags, new_pixeldq, None if test == "scatter" else middles
 
 
 def find_events(
@@ -268,17 +269,13 @@ def _detect(
 ) -> None:
     """Run the test chosen; it writes into ``flags``, and what medians it found by the way into the last two."""
     thresholds, nframes = detection.thresholds, detection.nframes
-    noise = gain, readnoise, nframes
     if test == "scatter":
         only_integrations = detection.only_integrations
         detect_by_scatter(sci, groupdq, gain, thresholds[2], only_integrations, flags)
         clear_flagged_planes(flags)
-    elif test == "at once":
-        ramps = sci, groupdq, usable_windows(groupdq)
-        detect_at_once(*ramps, *noise, thresholds[2], flags, medians, middles)
-    else:
-        ramps = sci, groupdq, usable_windows(groupdq)
-        detect_one_by_one(*ramps, *noise, thresholds, flags, medians)
+        return
+    ramps, at_once = (sci, groupdq, usable_windows(groupdq)), test == "at once"
+    detect(*ramps, gain, readnoise, nframes, thresholds, at_once, flags, medians, middles)
 
 
 def _keywords(header: Header, params: JumpParams) -> dict[str, Any]:

@@ -113,8 +113,8 @@ def fit_ramps(
         Combine differences with their full covariance instead (Brandt 2024, PASP 136, 045004), at the rate of all
         integrations together; slopes, errors and variances follow from it. Ramps of one group keep theirs.
     medians
-        Median difference (y, x), DN, of the pixels without flags of an exposure of one integration, as the jump step
-        found it; NaN of others. What is not known is found here.
+        Median differences (i, y, x), DN, of ramps without flags, as the jump step found them; NaN of others. What is
+        not known is found here.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def set_up(
     model = Model(seconds, (nframes + 1) * frame / 2, frame, suppress, rescue, table, starts)
     noise = group_noise(*read_only(gain, readnoise), nframes)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
-    known = np.empty((0, 0)) if medians is None or groups is not None else medians
+    known = np.empty((0, 0, 0), np.float32) if medians is None or groups is not None else medians
     ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags), known))
     return Setup(ramps, model, noise)
 
