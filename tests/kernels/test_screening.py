@@ -45,9 +45,10 @@ def sorted_steps(sci, groupdq):
 
 
 def test_facts_of_a_hand_worked_ramp():
-    """Differences 3, -8, 5, 1: sorted -8 1 3 5; the median of the three smallest is 1, the largest sizes are 8 and 5."""
+    """Differences 3, -8, 5, 1, sorted -8, 1, 3, 5: the median of the three smallest is 1, the largest sizes 8 and 5."""
     sci = np.cumsum([0.0, 3, -8, 5, 1], dtype=np.float32).reshape(1, 5, 1, 1)
-    values, _, usable, complete, medians, counts = sorted_steps(sci, np.zeros(sci.shape, np.uint8))
+    flags = np.zeros(sci.shape, np.uint8)
+    values, _, usable, complete, medians, counts = sorted_steps(sci, flags)
     facts = np.empty((FACTS, 1), np.float32)
     from_sorted(values, 4, 3, facts)
     assert facts[[LOW, HIGH, LEAST, MOST, LARGEST, SECOND], 0].tolist() == [1, 1, -8, 5, 8, 5]
