@@ -24,6 +24,7 @@ from jwpipe.chunks import (
 )
 from jwpipe.engine.chain import Bound, total_halo
 from jwpipe.engine.graph import Blocks
+from jwpipe.engine.interleaved import noise_bytes
 from jwpipe.engine.preparing import Planned, Prepared, bind, prepare, reference_types
 from jwpipe.exposure import ExposureError, header
 from jwpipe.inputs import ExposureInput, MosaicInput, collect
@@ -287,8 +288,10 @@ def predicted_memory(prepared: Prepared, threads: int) -> int:
     keywords = header(prepared.exposure)
     running = [p for p in prepared.steps if p.runs and isinstance(p.step, Step)]
     bound = [bind(p, prepared.references, keywords) for p in running]
-    tasks = int(threads * FRAGMENTS * task_bytes(prepared.exposure, bound))
-    return _own_peak() + LOADED_LATER + tasks + cached_bytes(bound)
+    noise, waves = noise_bytes(prepared.exposure, [each.step for each in bound])
+    # What noise took is kept for the next exposure when it is freed, and of no use to blocks.
+    tasks = int(threads * (FRAGMENTS * task_bytes(prepared.exposure, bound) + noise))
+    return _own_peak() + LOADED_LATER + tasks + waves + cached_bytes(bound)
 
 
 def task_bytes(exposure: xr.Dataset, bound: Sequence[Bound]) -> int:

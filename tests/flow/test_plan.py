@@ -36,6 +36,14 @@ def test_more_threads_need_more_memory(uncal, refs):
     assert four > one
 
 
+def test_the_noise_of_interleaved_groups_counts(uncal, refs, monkeypatch):
+    """What each thread holds of it, and once what they share."""
+    (without,) = plans_of("detector1", uncal[0], refs=refs, threads=2)
+    monkeypatch.setattr("jwpipe.plan.noise_bytes", lambda exposure, steps: (1 << 30, 1 << 28))
+    (with_noise,) = plans_of("detector1", uncal[0], refs=refs, threads=2)
+    assert with_noise.memory - without.memory == pytest.approx(2.25 * (1 << 30), rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("pipeline", "written"),
     [
