@@ -201,6 +201,8 @@ class Step:
     without integrations (``pixeldq``) must come out alike whichever they are, or be flags, which are joined.
     ``numbered``: the kernel takes the keyword ``first``, to which the place of the first integration at hand among
     those of the exposure is added (0 where ``keywords`` does not give it).
+    ``cuts``: the kernel takes the keyword ``rows``, a slice of the rows at hand, and gives these alone: rows of a halo
+    that nobody looks at any more are left out while it copies.
     ``whole_rows``: the kernel needs all columns of a row, also in series so long that blocks are cut along columns.
     ``further(params)`` gives a function (exposure just before the step, references) -> further products by suffix, or
     ``None`` where none are asked for.
@@ -227,6 +229,7 @@ class Step:
     carries: Callable[[Header, Any], tuple[str, ...]] = _nothing_carried
     apart: bool = False
     numbered: bool = False
+    cuts: bool = False
     whole_rows: bool = False
     further: Callable[[Any], Further | None] = _no_further
 

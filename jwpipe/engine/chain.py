@@ -9,7 +9,7 @@ waits for all of them is what the following steps read. ``graph.py`` makes the t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import Any
 
@@ -90,11 +90,17 @@ def total_halo(steps: Iterable[Bound]) -> int:
 
 
 def run_step(
-    bound: Bound, state: State, references: Sequence[Any], edges: Sequence[Any], first: int = 0
+    bound: Bound,
+    state: State,
+    references: Sequence[Any],
+    edges: Sequence[Any],
+    first: int = 0,
+    **rows: slice,
 ) -> None:
     """Call one kernel and put its results into ``state``; ``first`` is the first integration at hand."""
     operands = [operand(name, state) for name in bound.step.reads]
-    results = bound.step.kernel(*operands, *references, *edges, **bound.keywords_from(first))
+    keywords = bound.keywords_from(first) | rows
+    results = bound.step.kernel(*operands, *references, *edges, **keywords)
     if not RAMP.isdisjoint(bound.step.writes):
         state.pop(MEDIAN, None)
     for name, result in zip(bound.step.writes, results, strict=True):
@@ -336,16 +342,22 @@ class Chain:
     ) -> tuple[State, _Place]:
         """Call ``steps`` on the variables of the integrations ``run``; ``later`` is wanted of them besides."""
         for k, bound in enumerate(steps):
-            references = [task.reference(r, place.outer) for r in bound.references]
-            run_step(bound, state, references, task.edges(bound, run, place.outer), run.start)
+            outer, inner = place.outer, place.after(place.halo, (self.ny, self.nx))
+            narrower, rows = both_within(inner.outer, outer), {}
+            if _worth_cutting(outer, inner.outer):
+                place = inner
+                if bound.step.cuts and inner.outer[1] == outer[1]:
+                    rows = {"rows": narrower[0]}
+                else:
+                    cut(state, narrower)
+                    outer = inner.outer
+            references = [task.reference(r, outer) for r in bound.references]
+            run_step(bound, state, references, task.edges(bound, run, outer), run.start, **rows)
+            if rows:
+                cut(state, narrower, frozenset(map(bare, bound.step.writes)))
             if place.wanted:
                 forget(state, later | _wanted_after(steps[k + 1 :], place.wanted))
-            inner = place.after(place.halo - bound.halo, (self.ny, self.nx))
-            if _worth_cutting(place.outer, inner.outer):
-                cut(state, both_within(inner.outer, place.outer))
-                place = inner
-            else:
-                place = _Place(place.strip, place.wanted, place.outer, inner.halo)
+            place = replace(place, halo=place.halo - bound.halo)
         return state, place
 
     def _store(

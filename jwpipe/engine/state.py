@@ -79,9 +79,9 @@ def variable_on(
     return np.ascontiguousarray(value[(..., *local)], dtype)
 
 
-def cut(state: State, region: Region) -> None:
-    """Leave out all but ``region``; one variable after the other, so that memory holds one of them twice."""
-    for name in state:
+def cut(state: State, region: Region, done: frozenset[str] = frozenset()) -> None:
+    """Leave out all but ``region``, of those ``done`` apart; one after the other: memory holds one of them twice."""
+    for name in state.keys() - done:
         state[name] = np.ascontiguousarray(state[name][(..., *region)])
 
 

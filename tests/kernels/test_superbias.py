@@ -24,3 +24,15 @@ def test_zero_frame_keeps_its_pixels_without_data():
     _, _, frame = subtract_bias(np.zeros((1, 2, 1, 3), np.float32), zeros, zeroframe, bias, zeros)
     np.testing.assert_array_equal(frame, [[[5.0, 0.0, 7.0]]])
     np.testing.assert_array_equal(zeroframe, [[[105.0, 0.0, 7.0]]])
+
+
+def test_rows_that_are_wanted_are_those_of_the_whole():
+    chance = np.random.default_rng(2)
+    sci = chance.normal(500, 100, (2, 3, 6, 5)).astype(np.float32)
+    zeroframe, bias = sci[:, 0] - 20, chance.normal(400, 30, (6, 5)).astype(np.float32)
+    flags = chance.integers(0, 9, (2, 6, 5)).astype(np.uint32)
+    whole = subtract_bias(sci, flags[0], zeroframe, bias, flags[1])
+    some = subtract_bias(sci, flags[0], zeroframe, bias, flags[1], rows=slice(1, 4))
+    for expected, found in zip(whole, some, strict=True):
+        np.testing.assert_array_equal(found, expected[..., 1:4, :])
+        assert found.flags.c_contiguous
