@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,9 +40,9 @@ def run_jwpipe(
     scheduler: str = "sync",
     workers: int | None = None,
     steps: Mapping[str, Mapping[str, Any]] | None = None,
+    rounds: int = 1,
 ) -> list[Cost]:
-    """The costs of each unit of one run of jwpipe, into an empty folder."""
-    shutil.rmtree(output, ignore_errors=True)
+    """The costs of each unit of runs of jwpipe, so many ``rounds`` one after the other in one process."""
     task = {
         "pipeline": pipeline,
         "inputs": [str(path) for path in inputs],
@@ -52,6 +51,7 @@ def run_jwpipe(
         "scheduler": scheduler,
         "workers": workers,
         "steps": steps,
+        "rounds": rounds,
     }
     return [
         Cost(line["cpu_s"], line["wall_s"], line["peak_mib"], line["steps"], line["base_mib"])
@@ -67,8 +67,7 @@ def run_peer(
     overrides: Mapping[str, Path],
     steps: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[Cost]:
-    """The costs of each of the peer's runs, one after the other in one process, into an empty folder."""
-    shutil.rmtree(output, ignore_errors=True)
+    """The costs of each of the peer's runs, one after the other in one process."""
     tasks = [
         {
             "pipeline": pipeline,
@@ -106,6 +105,11 @@ def _run(python: Path, script: Path, task: Any) -> list[dict[str, Any]]:
     if done.returncode:
         raise SystemExit(f"{script.name} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def least_of(costs: Sequence[Cost]) -> Cost:
+    """The cost with the fewest CPU seconds."""
+    return min(costs, key=lambda cost: cost.cpu_s)
 
 
 def median_of(costs: Sequence[Cost]) -> Cost:

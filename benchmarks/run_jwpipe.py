@@ -156,16 +156,20 @@ def main() -> None:
         importlib.import_module(library)
     clock = Clock()
     with steps_measured(clock):
-        outcomes = runner.run(
-            task["pipeline"],
-            task["inputs"],
-            task["output"],
-            refs=task["refs"],
-            steps=task.get("steps"),
-            scheduler=task.get("scheduler", "sync"),
-            workers=task.get("workers"),
-            watcher=clock,
-        )
+        outcomes = [
+            outcome
+            for _ in range(task.get("rounds", 1))
+            for outcome in runner.run(
+                task["pipeline"],
+                task["inputs"],
+                task["output"],
+                refs=task["refs"],
+                steps=task.get("steps"),
+                scheduler=task.get("scheduler", "sync"),
+                workers=task.get("workers"),
+                watcher=clock,
+            )
+        ]
     sys.exit(any(outcome.error for outcome in outcomes))
 
 

@@ -1,8 +1,8 @@
 """Tell the pixels whose differences are all near their median from the suspects, a row of pixels at a time.
 
-In DN and in single precision, without branches; it errs on the side of suspicion. Of the median it takes bounds: both
-are the median itself where all differences of a pixel are sorted. Differences of many integrations are sorted by
-integration only, and bounds guessed from these are checked by counting the differences below them.
+In DN and in single precision, without branches; it errs on the side of suspicion. Of the median it takes bounds: the
+median itself and the next larger difference where all of a pixel are sorted. Differences of many integrations are
+sorted by integration only, and bounds guessed from these are checked by counting the differences below them.
 """
 
 import numpy as np
@@ -104,9 +104,8 @@ def from_sorted(values: np.ndarray, samples: int, left: int, facts: np.ndarray) 
     add_extremes(values, samples, facts)
     low, high = values[(left - 1) // 2], values[left // 2]
     for x in range(facts.shape[1]):
-        centre = np.float32(0.5) * (low[x] + high[x])
-        facts[LOW, x] = centre
-        facts[HIGH, x] = centre
+        facts[LOW, x] = np.float32(0.5) * (low[x] + high[x])
+        facts[HIGH, x] = high[x]
 
 
 @kernel

@@ -298,21 +298,39 @@ def plain_flags(steps, noise, thresholds, at_once):
     return found
 
 
-@pytest.mark.filterwarnings("ignore:All-NaN")
-@pytest.mark.parametrize("shape", [(1, 3), (1, 4), (1, 6), (3, 5), (1, 12), (2, 14)])
-def test_against_a_plain_implementation(shape):
-    sci, groupdq, gain, readnoise = cube(3, *shape, ny=12, nx=16)
-    flags, *_ = run(sci, groupdq, gain, readnoise)
+def plain_groups(sci, groupdq, gain, readnoise):
+    """The flags of all groups by ``plain_flags``."""
     gain, readnoise = gain.astype(np.float32), readnoise.astype(np.float32)
     counts = np.where(groupdq & (SATURATED | DO_NOT_USE), np.nan, sci * gain)
     steps = np.diff(counts.astype(np.float32), axis=1).astype(np.float64)
     noise = ((readnoise * gain) ** 2).astype(np.float64)
     expected = groupdq.copy()
     for y, x in np.ndindex(noise.shape):
-        found = plain_flags(steps[:, :, y, x], noise[y, x], (6.0, 5.0, 4.0), shape[1] > 10)
+        found = plain_flags(steps[:, :, y, x], noise[y, x], (6.0, 5.0, 4.0), sci.shape[1] > 10)
         expected[:, 1:, y, x] |= np.where(found, JUMP, 0).astype(np.uint8)
     assert (expected & JUMP).any()
-    np.testing.assert_array_equal(flags, expected)
+    return expected
+
+
+@pytest.mark.filterwarnings("ignore:All-NaN")
+@pytest.mark.parametrize("shape", [(1, 3), (1, 4), (1, 6), (3, 5), (1, 12), (2, 14), (6, 7)])
+def test_against_a_plain_implementation(shape):
+    ramps = cube(3, *shape, ny=12, nx=16)
+    flags, *_ = run(*ramps)
+    np.testing.assert_array_equal(flags, plain_groups(*ramps))
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (1, 10), (5, 8), (1, 12), (1, 13), (4, 12)])
+def test_nobody_escapes_the_screen(shape):
+    """Faint and bright ramps without flags, with hits about the threshold: those that a screen might miss."""
+    rng = np.random.default_rng(11)
+    level = np.repeat([0.0, 1, 4, 20, 200], 160).reshape(20, 40)
+    steps = rng.normal(level, np.sqrt(level / 2 + 18), (*shape, 20, 40))
+    steps += (rng.random(steps.shape) < 0.05) * rng.uniform(-40, 60, steps.shape)
+    sci = (300 + np.cumsum(steps, axis=1)).astype(np.float32)
+    ramps = sci, np.zeros(sci.shape, np.uint8), np.full((20, 40), 2.0), np.full((20, 40), 4.2)
+    flags, *_ = run(*ramps)
+    np.testing.assert_array_equal(flags, plain_groups(*ramps))
 
 
 @pytest.mark.parametrize("shape", [(2, 8), (1, 12), (101, 4)])
