@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -112,7 +113,12 @@ def process(monkeypatch: pytest.MonkeyPatch) -> Callable[..., subprocess.Popen[s
     def start(*words: object, **options: object) -> subprocess.Popen[str]:
         settings = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True} | options
         arguments = [sys.executable, "-m", "jwpipe.cli", *map(str, words)]
-        return subprocess.Popen(arguments, **settings)  # type: ignore[call-overload]
+        # Tests that run in the background ignore interrupts, and what they start would do so too.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(arguments, **settings)  # type: ignore[call-overload]
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return start
 

@@ -42,8 +42,8 @@ from jwpipe.numerics.memory import keep_freed_memory
 from jwpipe.refs import RefArray
 from jwpipe.step import Step, Survey
 
-WORTH_CUTTING = 10
-"""Rows of the halo are dropped once they make one in so many."""
+WORTH_CUTTING = 5
+"""Rows of the halo are dropped once they make one in so many, or where a step drops them by the way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,13 +344,11 @@ class Chain:
         for k, bound in enumerate(steps):
             outer, inner = place.outer, place.after(place.halo, (self.ny, self.nx))
             narrower, rows = both_within(inner.outer, outer), {}
-            if _worth_cutting(outer, inner.outer):
-                place = inner
-                if bound.step.cuts and inner.outer[1] == outer[1]:
-                    rows = {"rows": narrower[0]}
-                else:
-                    cut(state, narrower)
-                    outer = inner.outer
+            if bound.step.cuts and inner.outer[1] == outer[1]:
+                place, rows = inner, {"rows": narrower[0]}
+            elif _worth_cutting(outer, inner.outer):
+                cut(state, narrower)
+                place, outer = inner, inner.outer
             references = [task.reference(r, outer) for r in bound.references]
             run_step(bound, state, references, task.edges(bound, run, outer), run.start, **rows)
             if rows:
