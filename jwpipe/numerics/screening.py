@@ -58,8 +58,8 @@ def fill_sorted(
         low, high = part[(length - 1) // 2], part[length // 2]
         median, last = medians[i, y, start:stop], sci[i, windows[i, 1] - 1, y, start:stop]
         for x in range(width):
-            middle = np.float32(0.5) * (low[x] + high[x])
-            median[x] = middle if count[x] == length else np.float32(np.nan)
+            middle = 0.5 * (np.float64(low[x]) + np.float64(high[x]))
+            median[x] = middle if count[x] == length else np.nan
             complete[x] &= count[x] == length
             usable[x] += count[x]
             size = abs(last[x])

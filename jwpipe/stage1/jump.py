@@ -221,7 +221,7 @@ def find_jumps(
     if test == "none":
         return flags, new_pixeldq, None
     medians = np.full(gain.shape, np.nan)
-    middles = np.full((sci.shape[0], *gain.shape), np.nan, np.float32)
+    middles = np.full((sci.shape[0], *gain.shape), np.nan)
     _detect(test, detection, sci, groupdq, gain, readnoise, flags, medians, middles)
     if neighbours is not None:
         detected, flags = flags, flags.copy()

@@ -186,7 +186,7 @@ def set_up(
     model = Model(seconds, (nframes + 1) * frame / 2, frame, suppress, rescue, table, starts)
     noise = group_noise(*read_only(gain, readnoise), nframes)
     first_frames = np.empty((0, 0, 0), np.float32) if zeroframe is None else zeroframe
-    known = np.empty((0, 0, 0), np.float32) if medians is None or groups is not None else medians
+    known = np.empty((0, 0, 0)) if medians is None or groups is not None else medians
     ramps = Ramps(*read_only(sci, flags, first_frames, usable_windows(flags), known))
     return Setup(ramps, model, noise)
 

@@ -256,11 +256,16 @@ def test_options(results, name: str, suffix: str):
     assert_same_image(ours / product.name, product, tolerance)
 
 
+def frequencies(path):
+    with asdf.open(path, lazy_load=False, memmap=False) as file:
+        return file["frequencies"]
+
+
 @pytest.mark.peer
 def test_waves_found_on_the_fly(results):
     ours, theirs = results["on the fly"]
     (product,) = theirs.glob("*_emi_ref_waves.asdf")
-    found, expected = (asdf.open(folder / product.name)["frequencies"] for folder in (ours, theirs))
+    found, expected = (frequencies(folder / product.name) for folder in (ours, theirs))
     assert list(found) == list(expected)
     for name, wave in expected.items():
         assert found[name]["frequency"] == wave["frequency"]
