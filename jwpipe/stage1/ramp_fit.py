@@ -134,17 +134,13 @@ def fit_ramps(
         groups=groups,
         trim=trim,
     )
-    ramps = setup.ramps
     rate, rate_dq = _empty(pixeldq.shape)
     ints, ints_dq = _empty((sci.shape[0], *pixeldq.shape))
     dark = np.zeros(pixeldq.shape, np.float32) if avdrkcur is None else avdrkcur
     planes = read_only(pixeldq, gain, setup.noise, dark)
-    fit_rows(ramps, setup.model, *planes, rate, rate_dq, ints, ints_dq)
-    if covariance and ramps.sci.shape[1] > 1:
-        frame = setup.model.frame_time
-        times = _even_cadence(ramps.sci.shape[1], setup.model.group_time, frame, nframes)
-        variance = readnoise.astype(np.float64) ** 2 / 2
-        weight_by_covariance(*ramps[:2], times, *read_only(gain, variance, dark), rate, ints)
+    fit_rows(setup.ramps, setup.model, *planes, rate, rate_dq, ints, ints_dq)
+    if covariance and setup.ramps.sci.shape[1] > 1:
+        _weight_again(setup, nframes, (gain, readnoise, dark), rate, ints)
     return (rate.slope, rate.err, rate_dq, *rate[2:], ints.slope, ints.err, ints_dq, *ints[2:])
 
 
@@ -154,6 +150,17 @@ class Setup(NamedTuple):
     ramps: Ramps
     model: Model
     noise: np.ndarray
+
+
+def _weight_again(
+    setup: Setup, nframes: int, planes: tuple[np.ndarray, ...], rate: Fit, ints: Fit
+) -> None:
+    """Replace the results by those of differences weighted with their full covariance; ``planes`` as `fit_ramps`."""
+    gain, readnoise, dark = planes
+    model, ramps = setup.model, setup.ramps
+    times = _even_cadence(ramps.sci.shape[1], model.group_time, model.frame_time, nframes)
+    variance = readnoise.astype(np.float64) ** 2 / 2
+    weight_by_covariance(*ramps[:2], times, *read_only(gain, variance, dark), rate, ints)
 
 
 def set_up(
