@@ -3,13 +3,12 @@
 import numpy as np
 
 from jwpipe.dq import Group, Pixel
+from jwpipe.numerics.differences import JUMP, UNUSABLE
 from jwpipe.numerics.jit import kernel
 from jwpipe.numerics.planes import whole_planes
 from jwpipe.numerics.views import read_only
 
-UNUSABLE = np.uint8(Group.DO_NOT_USE | Group.SATURATED)
 DO_NOT_USE = np.uint8(Group.DO_NOT_USE)
-JUMP = np.uint8(Group.JUMP_DET)
 NO_GAIN = np.uint32(Pixel.NO_GAIN_VALUE | Pixel.DO_NOT_USE)
 
 

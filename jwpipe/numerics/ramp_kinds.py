@@ -13,7 +13,6 @@ from jwpipe.numerics.segments import (
     read_variance,
 )
 
-UNUSABLE = np.uint8(DO_NOT_USE | SATURATED)
 # Larger variances mean that there was nothing to fit.
 LARGEST_VARIANCE = 1e6
 # What to make of a ramp: fit it; nothing; nothing, as it has one good group; only the first group or the zero frame.

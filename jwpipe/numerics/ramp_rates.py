@@ -7,14 +7,13 @@ that the median of those left still lies in the same sorted column.
 import numpy as np
 
 from jwpipe.dq import Pixel
-from jwpipe.numerics.differences import beside, fill_steps, gather_ramps
+from jwpipe.numerics.differences import UNUSABLE, beside, fill_steps, gather_ramps
 from jwpipe.numerics.jit import inline, kernel
 from jwpipe.numerics.medians import middle, sort_columns
 from jwpipe.numerics.planes import list_where
 from jwpipe.numerics.ramp_kinds import (
     FIRST_GROUP,
     SUPPRESSED,
-    UNUSABLE,
     USABLE,
     ZERO_FRAME,
     Model,
